@@ -1,0 +1,2 @@
+// Package catalog knows which bytes of which objects hold which offsets.
+package catalog

@@ -1,0 +1,116 @@
+package catalog
+
+import "github.com/wadilog/wadi/internal/recordbatch"
+
+// Edit is one change to the catalog. Each kind has a Result of its own in
+// which Apply says what became of it.
+type Edit interface {
+	edit()
+}
+
+// CreateTopic makes a topic. The same name with the same settings again is no
+// error and returns the topic that is there; with others it is ErrTopicExists.
+type CreateTopic struct {
+	ID         TopicID
+	Name       string
+	Partitions int32
+	Config     TopicConfig
+}
+
+// AlterTopic changes a topic's settings, or raises its partitions (0 leaves
+// them as they are). Fewer partitions are ErrPartitionsShrink.
+type AlterTopic struct {
+	ID         TopicID
+	Partitions int32
+	Config     TopicConfig
+}
+
+// DeleteTopic removes a topic with its partitions.
+type DeleteTopic struct{ ID TopicID }
+
+// RegisterNode makes a node id known, with last number 0. Again is no error.
+type RegisterNode struct {
+	Node   NodeID
+	HasWAL bool
+}
+
+// RemoveNode forgets a node id; only its own WAL's owner (or an operator)
+// sends it, after all that the WAL holds is committed. Unknown is no error.
+type RemoveNode struct{ Node NodeID }
+
+// AllocateProducerID gives out an idempotent producer's id, epoch 0.
+type AllocateProducerID struct{}
+
+// Trim moves a partition's log start up to Before, at most to its end. Lower
+// than the log start changes nothing.
+type Trim struct {
+	Partition TopicPartition
+	Before    Offset
+}
+
+// ExpireProducers forgets the producer ids whose last batch is older than
+// ProducerExpiryMs of journal time. The leader sends it now and then.
+type ExpireProducers struct{}
+
+// CommitSegment gives offsets to the batches of one uploaded object. It
+// applies only if the catalog's last number of Node is After; otherwise it is
+// refused with that number. Units are judged one by one, each as a whole.
+type CommitSegment struct {
+	Node   NodeID
+	After  uint64 // the node's last number before this commit
+	Upto   uint64 // and after it; greater than After
+	Object NewObject
+	Units  []Unit
+}
+
+// NewObject is the object that a commit adds.
+type NewObject struct {
+	ID       ObjectID
+	Kind     ObjectKind
+	Size     int64 // bytes
+	IndexPos Pos
+	IndexCRC uint32
+}
+
+// ObjectKind says where an object's bytes are.
+type ObjectKind uint8
+
+// The kinds of object. Inline bytes within a journal slot will be another.
+const (
+	SegmentObject ObjectKind = 1
+)
+
+// Unit is what is accepted or rejected as a whole: one produce request, or
+// several unconditional ones whose batches lie side by side.
+type Unit struct {
+	Appends []Append
+}
+
+// Append is a contiguous run of batches for one partition.
+type Append struct {
+	Partition    TopicPartition
+	Pos          Pos
+	Len          int64 // bytes
+	CRC          uint32
+	Records      int32
+	MaxTimestamp int64 // ms
+
+	// Expected is the offset that the first record must get, or AnyOffset.
+	Expected Offset
+
+	// Producer, if its ID is not -1, is that of the one batch in this append.
+	Producer recordbatch.Producer
+}
+
+// AnyOffset is an Append without a condition on its offset.
+const AnyOffset Offset = -1
+
+func (CreateTopic) edit()        {}
+func (AlterTopic) edit()         {}
+func (DeleteTopic) edit()        {}
+func (RegisterNode) edit()       {}
+func (RemoveNode) edit()         {}
+func (AllocateProducerID) edit() {}
+func (Trim) edit()               {}
+func (ExpireProducers) edit()    {}
+func (CommitSegment) edit()      {}

@@ -1,0 +1,34 @@
+package catalog
+
+import (
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/oklog/ulid/v2"
+
+	"github.com/wadilog/wadi/internal/recordbatch"
+	"github.com/wadilog/wadi/internal/segment"
+)
+
+// Offset counts records from the start of a partition.
+type Offset = recordbatch.Offset
+
+// Pos counts bytes from the start of an object.
+type Pos = segment.Pos
+
+// TopicID identifies a topic for all time; a re-created topic has another.
+type TopicID = uuid.UUID
+
+// NodeID identifies one life of an ingest node; it is new at every start.
+type NodeID = uuid.UUID
+
+// ObjectID identifies an object that holds records.
+type ObjectID = ulid.ULID
+
+// TopicPartition names one partition.
+type TopicPartition struct {
+	Topic     TopicID
+	Partition int32
+}
+
+func (tp TopicPartition) String() string { return fmt.Sprintf("%s/%d", tp.Topic, tp.Partition) }

@@ -1,0 +1,25 @@
+// Package mutant lets a test leave out one safety rule at a time, to prove
+// that the suite notices.
+//
+// Each rule that Wadi's promises rest on asks On with the name of the mutant
+// that lacks it. Without the build tag mutants, On is the constant false and
+// the compiler drops the branch. With it, WADI_MUTANT names the one rule to
+// leave out. `make mutants` runs, for each name, the test that must turn red;
+// docs/ARCHITECTURE.md has the table.
+package mutant
+
+// The rules that can be left out.
+const (
+	SkipWALSync          = "wal-sync"            // acknowledge before fsync
+	SkipNonceReadBack    = "nonce-read-back"     // take an ambiguous journal PUT for success
+	SkipCommitOrderCheck = "commit-order-check"  // apply a commit whatever its (id, after, upto)
+	SkipListAfterClaim   = "list-after-claim"    // trust a claim without listing after it
+	SkipKeepClaims       = "keep-claims"         // delete claims with the other old slots
+	SkipKeepNewestSlot   = "keep-newest-slot"    // delete the newest slot with the old ones
+	SkipReadCRC          = "read-crc"            // serve bytes unchecked
+	SkipPutChecksum      = "put-checksum"        // upload without a checksum that the store verifies
+	SkipOneBodyPerSlot   = "one-body-per-slot"   // send another body for an unsettled slot
+	SkipConfirm          = "confirm"             // answer from a replica that may be stale
+	SkipSequenceCheck    = "sequence-check"      // take a producer's batch whatever its sequence
+	SkipSyncedPosition   = "wal-synced-position" // take WAL damage for a torn tail
+)

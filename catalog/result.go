@@ -39,6 +39,7 @@ var (
 	ErrUnknownProducer   = errors.New("producer id was never given out, or has expired")
 	ErrProducerFenced    = errors.New("producer epoch is stale")
 	ErrOrphanFloor       = errors.New("object is older than the orphan floor")
+	ErrCatalogFull       = errors.New("the catalog is at its limit")
 )
 
 // CommitOrderError refuses a commit whose After is not the node's last number.

@@ -1,0 +1,98 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/wadilog/wadi/catalog"
+	"github.com/wadilog/wadi/internal/recordbatch"
+)
+
+// Acks is when a produce request is answered.
+type Acks uint8
+
+// AcksAll answers when the records have their offsets in the catalog; AcksOne
+// when they are fsynced in this node's write-ahead buffer.
+const (
+	AcksAll Acks = iota
+	AcksOne
+)
+
+// AnyPartition lets the key choose: murmur2 as Kafka's clients do; without a
+// key all records of a request go to one partition, another for each request.
+const AnyPartition int32 = -1
+
+// Record is one record of a produce request. Its Offset is not used.
+type Record struct {
+	recordbatch.Record
+	Partition int32 // or AnyPartition
+}
+
+// Options of a produce request.
+type Options struct {
+	Acks     Acks
+	Producer recordbatch.Producer // of the one batch that Records becomes; ID -1 for none
+	Expected catalog.Offset       // what the first record must get, or catalog.AnyOffset; needs a single partition
+}
+
+// Result is what became of the records of one request in one partition.
+type Result struct {
+	Partition  int32
+	BaseOffset catalog.Offset // -1 with AcksOne
+	Records    int
+	Timestamp  int64 // ms: the log's, with message.timestamp.type=LogAppendTime, else the greatest of the records'
+	Duplicate  bool  // all of them had been accepted before, and BaseOffset is from then
+}
+
+// Ingester is a stub until the real one lands.
+type Ingester struct{}
+
+// Reserve takes n bytes of the node's budget for a request body before it is
+// read, or returns an *OverloadedError at once.
+func (g *Ingester) Reserve(n int64) (*Reservation, error) { panic("stub") }
+
+// Reservation is a share of the node's byte budget.
+type Reservation struct{}
+
+// Grow takes n bytes more, or returns an *OverloadedError.
+func (r *Reservation) Grow(n int64) error { panic("stub") }
+
+// Release gives everything back; calling it again does nothing.
+func (r *Reservation) Release() { panic("stub") }
+
+// ProduceRecords partitions records, builds a batch for each partition and
+// commits them as a whole. The results are sorted by partition.
+func (g *Ingester) ProduceRecords(ctx context.Context, topic *catalog.Topic, records []Record, opts Options) ([]Result, error) {
+	panic("stub")
+}
+
+// ProduceBatches validates the record batches that lie back to back in body
+// and commits them as a whole. It keeps body. The producer is that of the
+// batches; opts.Producer is not used.
+func (g *Ingester) ProduceBatches(ctx context.Context, topic *catalog.Topic, partition int32, body []byte, opts Options) ([]Result, error) {
+	panic("stub")
+}
+
+// Why a produce request failed, beside the errors of catalog (ErrTopicNotFound,
+// ErrPartitionNotFound, ErrUnknownProducer, ErrProducerFenced, *SequenceError,
+// *OffsetError, ErrCatalogFull) and *recordbatch.InvalidError. Errors that wrap
+// ErrOutcomeUnknown may have been committed; all others were not.
+var (
+	ErrOutcomeUnknown = errors.New("the outcome of the commit is unknown")
+	ErrNeedsAcksAll   = errors.New("acks=1 cannot be combined with a producer id or an expected offset")
+	ErrNoWAL          = errors.New("this node has no write-ahead buffer and offers acks=all only")
+	ErrNoRecords      = errors.New("no records")
+	ErrNotIngest      = errors.New("this node does not take records")
+)
+
+// OverloadedError refuses a request for now; nothing of it was stored.
+type OverloadedError struct {
+	Reason     string // "buffers full", "store away", "draining", "write-ahead buffer full", "write-ahead buffer failed"
+	RetryAfter time.Duration
+}
+
+func (e *OverloadedError) Error() string {
+	return fmt.Sprintf("%s, retry after %s", e.Reason, e.RetryAfter)
+}

@@ -1,0 +1,2 @@
+// Package reader serves records from the bucket through a cache.
+package reader

@@ -39,19 +39,11 @@ type warmer interface {
 	Warm(id catalog.ObjectID, body []byte)
 }
 
-// WriteAhead is the write-ahead buffer of this node's life, with what it takes
-// to find those of earlier lives.
-type WriteAhead struct {
-	Config wal.Config
-	FS     wal.FS
-	Log    *wal.Log
-}
-
 // Ingester takes records for any partition and brings them into the log.
 type Ingester struct {
 	cfg     Config
 	catalog committer
-	wal     *WriteAhead // nil: acks=all only
+	wal     *wal.Log // nil: acks=all only
 	logger  *slog.Logger
 	metrics *metrics
 	node    catalog.NodeID
@@ -75,15 +67,15 @@ type Ingester struct {
 }
 
 // New returns an ingest node under a new node id, which is that of
-// writeAhead's log, if there is one. Nothing is taken before Run is ready.
-func New(cfg Config, c committer, up uploader, warm warmer, writeAhead *WriteAhead, logger *slog.Logger, reg prometheus.Registerer) (*Ingester, error) {
+// its write-ahead log, if it has one. Nothing is taken before Run is ready.
+func New(cfg Config, c committer, up uploader, warm warmer, log *wal.Log, logger *slog.Logger, reg prometheus.Registerer) (*Ingester, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	g := &Ingester{
 		cfg:         cfg,
 		catalog:     c,
-		wal:         writeAhead,
+		wal:         log,
 		logger:      logger,
 		node:        uuid.New(),
 		ready:       make(chan struct{}),
@@ -94,8 +86,8 @@ func New(cfg Config, c committer, up uploader, warm warmer, writeAhead *WriteAhe
 		flush:       newFlushController(cfg),
 		drained:     make(chan struct{}),
 	}
-	if writeAhead != nil {
-		g.node = writeAhead.Log.Node()
+	if log != nil {
+		g.node = log.Node()
 	}
 	g.metrics = newMetrics(reg, &g.admission)
 	g.lane = g.newLane(g.node, 0, up, warm)
@@ -132,7 +124,7 @@ func (g *Ingester) Run(ctx context.Context) error {
 	defer close(g.stopped)
 	group, ctx := errgroup.WithContext(ctx)
 	if g.wal != nil {
-		group.Go(func() error { return g.wal.Log.Run(ctx) })
+		group.Go(func() error { return g.wal.Run(ctx) })
 	}
 	group.Go(func() error {
 		if err := g.start(ctx); err != nil {
@@ -234,7 +226,7 @@ func (g *Ingester) enqueue(u *unit, acks Acks) (wal.Ticket, error) {
 	var ticket wal.Ticket
 	if acks == AcksOne {
 		var err error
-		if ticket, err = g.wal.Log.Append(g.number+1, frame...); err != nil {
+		if ticket, err = g.wal.Append(g.number+1, frame...); err != nil {
 			return ticket, g.walError(err)
 		}
 	}
@@ -265,7 +257,7 @@ func (g *Ingester) segmentSettled(s *sealedSegment) {
 	if g.wal != nil {
 		// Every unit up to the last of this segment has been committed,
 		// refused by the catalog, or was never promised.
-		g.wal.Log.Release(s.units[len(s.units)-1].number)
+		g.wal.Release(s.units[len(s.units)-1].number)
 	}
 	for _, u := range s.units {
 		g.admission.give(u.bytes)
@@ -324,8 +316,8 @@ func (g *Ingester) Close() error {
 		return nil
 	}
 	var err error
-	if g.wal.Log.Empty() {
-		err = g.wal.Log.Remove()
+	if g.wal.Empty() {
+		err = g.wal.Remove()
 	}
-	return errors.Join(err, g.wal.Log.Close())
+	return errors.Join(err, g.wal.Close())
 }

@@ -16,13 +16,13 @@ import (
 // did not commit, each under its own node id, so that the catalog can tell
 // what it has already.
 func (g *Ingester) replay(ctx context.Context) error {
-	leftovers, err := wal.Leftovers(g.wal.Config, g.wal.FS)
+	leftovers, err := g.wal.Leftovers()
 	if err != nil {
 		return fmt.Errorf("look for write-ahead files: %w", err)
 	}
-	for i := range leftovers {
-		if err := g.replayLeftover(ctx, leftovers[i]); err != nil {
-			return fmt.Errorf("replay the write-ahead buffer of node %s: %w", leftovers[i].Node, err)
+	for _, old := range leftovers {
+		if err := g.replayLeftover(ctx, old); err != nil {
+			return fmt.Errorf("replay the write-ahead buffer of node %s: %w", old.Node, err)
 		}
 	}
 	return nil

@@ -105,6 +105,7 @@ func (r *Reader) await(ctx context.Context, view *catalog.State, q Query) (*cata
 		var cancel context.CancelFunc
 		waiting, cancel = context.WithTimeout(ctx, q.MaxWait)
 		defer cancel()
+		defer context.AfterFunc(r.waits, cancel)()
 	}
 	for {
 		if q.Offset < p.LogStart() || q.Offset > p.End() {

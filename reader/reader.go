@@ -33,6 +33,8 @@ type Reader struct {
 
 	ctx        context.Context // ends with Close; of background loads alone
 	cancel     context.CancelFunc
+	waits      context.Context // ends with EndWaits
+	endWaits   context.CancelFunc
 	aheads     chan struct{} // a token for each background load that may run
 	background sync.WaitGroup
 }
@@ -48,16 +50,23 @@ func New(cfg Config, c replica, b bucket, reg prometheus.Registerer) (*Reader, e
 	}
 	m := newMetrics(reg)
 	ctx, cancel := context.WithCancel(context.Background())
+	waits, endWaits := context.WithCancel(ctx)
 	return &Reader{
-		ctx:     ctx,
-		cancel:  cancel,
-		aheads:  make(chan struct{}, 2*max(1, cfg.ReadAheadObjects)),
-		cfg:     cfg,
-		catalog: c,
-		loader:  loader{cfg: cfg, bucket: b, cache: cache, bytes: semaphore.NewWeighted(cfg.LoadBytesMax), metrics: m},
-		metrics: m,
+		ctx:      ctx,
+		cancel:   cancel,
+		waits:    waits,
+		endWaits: endWaits,
+		aheads:   make(chan struct{}, 2*max(1, cfg.ReadAheadObjects)),
+		cfg:      cfg,
+		catalog:  c,
+		loader:   loader{cfg: cfg, bucket: b, cache: cache, bytes: semaphore.NewWeighted(cfg.LoadBytesMax), metrics: m},
+		metrics:  m,
 	}, nil
 }
+
+// EndWaits makes long polls, those under way and later ones, answer at once
+// with what there is: a node that drains must not wait for them.
+func (r *Reader) EndWaits() { r.endWaits() }
 
 // Close ends background loads and the cache. No fetch may be under way.
 func (r *Reader) Close() {

@@ -15,8 +15,14 @@ var testLimits = Limits{RecordBytesMax: 1 << 20, BatchBytesMax: 16 << 20, Decomp
 
 var allCodecs = []Codec{None, Gzip, Snappy, LZ4, Zstd}
 
+// tester is what testing and rapid have in common.
+type tester interface {
+	Helper()
+	Fatal(args ...any)
+}
+
 // mustAppend builds a batch that no idempotent producer sent.
-func mustAppend(t testing.TB, records []Record, codec Codec) []byte {
+func mustAppend(t tester, records []Record, codec Codec) []byte {
 	t.Helper()
 	b, err := Append(nil, records, codec, NoProducer)
 	if err != nil {
@@ -29,7 +35,7 @@ func mustAppend(t testing.TB, records []Record, codec Codec) []byte {
 func likeRecords(n, size int) []Record {
 	records := make([]Record, n)
 	for i := range records {
-		value := bytes.Repeat(fmt.Appendf(nil, `{"flight":%d,"origin":"LIS","delay":%d},`, i, i*i%97), size/40+1)[:size]
+		value := bytes.Repeat(fmt.Appendf(nil, `{"flight":%d,"origin":"LIS","delay":%d},`, i, i*i%97), size/30+1)[:size]
 		records[i] = Record{
 			Timestamp: 1700000000000 + int64(i),
 			Key:       fmt.Appendf(nil, "k%d", i%7),

@@ -70,7 +70,15 @@ type simulatedWorld struct {
 
 	mu     sync.Mutex
 	acked  [simulatedPartitions]catalog.Offset // end of what was acknowledged
-	landed map[catalog.ObjectID]landing        // committed, with the offset that its writer was told
+	landed map[commitKey]landing               // committed, with the offset that its writer was told
+	sent   map[catalog.ObjectID]commitKey      // every object that was part of a commit
+}
+
+// commitKey names a commit, which may have been sent several times with
+// different objects.
+type commitKey struct {
+	node catalog.NodeID
+	upto uint64
 }
 
 type landing struct {
@@ -83,7 +91,8 @@ func newSimulatedWorld() *simulatedWorld {
 	return &simulatedWorld{
 		store:  memstore.New(),
 		topic:  uuid.New(),
-		landed: map[catalog.ObjectID]landing{},
+		landed: map[commitKey]landing{},
+		sent:   map[catalog.ObjectID]commitKey{},
 	}
 }
 
@@ -150,7 +159,7 @@ func (s *simulatedNode) produce(t *testing.T, rng *rand.Rand) {
 	defer func() { s.stop() }()
 	id := uuid.New()
 	for {
-		r, err := s.propose(t, catalog.RegisterNode{Node: id})
+		r, err := s.propose(t, catalog.RegisterNode{Node: id}, rng)
 		if err == nil && r.Err == nil {
 			break
 		}
@@ -167,14 +176,17 @@ func (s *simulatedNode) produce(t *testing.T, rng *rand.Rand) {
 		}
 		s.confirm(t, rng)
 		edit := s.commit(id, last, rng)
-		for !s.commitOnce(t, edit) {
+		for !s.commitOnce(t, edit, rng) {
+			// Uploaded anew, as after a crash.
+			edit.Object.ID = ulid.Make()
 		}
 		last = edit.Upto
 	}
 }
 
-func (s *simulatedNode) propose(t *testing.T, e catalog.Edit) (catalog.Result, error) {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+func (s *simulatedNode) propose(t *testing.T, e catalog.Edit, rng *rand.Rand) (catalog.Result, error) {
+	// Short enough to give up now and then while the edit is under way.
+	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(100+rng.IntN(4000))*time.Millisecond)
 	defer cancel()
 	return s.catalog.Propose(ctx, e)
 }
@@ -195,18 +207,19 @@ func (s *simulatedNode) commit(id catalog.NodeID, last uint64, rng *rand.Rand) c
 }
 
 // commitOnce sends a commit and returns whether its fate is known.
-func (s *simulatedNode) commitOnce(t *testing.T, edit catalog.CommitSegment) bool {
-	r, err := s.propose(t, edit)
+func (s *simulatedNode) commitOnce(t *testing.T, edit catalog.CommitSegment, rng *rand.Rand) bool {
+	key := commitKey{edit.Node, edit.Upto}
+	s.world.mu.Lock()
+	s.world.sent[edit.Object.ID] = key
+	s.world.mu.Unlock()
+	r, err := s.propose(t, edit, rng)
 	a := edit.Units[0].Appends[0]
 	var order *catalog.CommitOrderError
 	switch {
-	case err != nil && errors.Is(err, catalog.ErrUnknownOutcome):
-		return false
 	case err != nil:
-		// Not by this attempt; an earlier one of unknown outcome may have.
-		return false
+		return false // nor does ErrNotCommitted say what became of earlier attempts
 	case errors.As(r.Err, &order) && order.Last == edit.Upto:
-		s.world.committed(edit.Object.ID, landing{partition: a.Partition.Partition, base: -1, records: a.Records})
+		s.world.committed(key, landing{partition: a.Partition.Partition, base: -1, records: a.Records})
 		return true
 	case r.Err != nil:
 		t.Errorf("%s: commit after %d: %v", s.name, edit.After, r.Err)
@@ -215,11 +228,11 @@ func (s *simulatedNode) commitOnce(t *testing.T, edit catalog.CommitSegment) boo
 		t.Errorf("%s: unit refused: %v", s.name, r.Units[0].Err)
 		return true
 	}
-	s.world.committed(edit.Object.ID, landing{partition: a.Partition.Partition, base: r.Units[0].Appends[0].Base, records: a.Records})
+	s.world.committed(key, landing{partition: a.Partition.Partition, base: r.Units[0].Appends[0].Base, records: a.Records})
 	return true
 }
 
-func (w *simulatedWorld) committed(id catalog.ObjectID, l landing) {
+func (w *simulatedWorld) committed(id commitKey, l landing) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.landed[id] = l
@@ -260,7 +273,7 @@ func (w *simulatedWorld) verify(t *testing.T) {
 	if err := catalog.CheckAll(view); err != nil {
 		t.Errorf("invariant: %v", err)
 	}
-	found := map[catalog.ObjectID]int{}
+	found := map[commitKey]int{}
 	for p := range int32(simulatedPartitions) {
 		part := view.Partition(catalog.TopicPartition{Topic: w.topic, Partition: p})
 		next := catalog.Offset(0)
@@ -270,8 +283,9 @@ func (w *simulatedWorld) verify(t *testing.T) {
 					t.Errorf("partition %d: extent at %d, expected %d", p, x.Base, next)
 				}
 				next = x.Base + catalog.Offset(x.Records)
-				found[x.Object]++
-				l, ok := w.landed[x.Object]
+				key := w.sent[x.Object]
+				found[key]++
+				l, ok := w.landed[key]
 				switch {
 				case !ok:
 					t.Errorf("partition %d: a phantom at %d", p, x.Base)

@@ -2,6 +2,8 @@ package wal
 
 import (
 	"bytes"
+	"encoding/binary"
+	"hash/crc32"
 
 	"github.com/google/uuid"
 )
@@ -36,4 +38,10 @@ func PlacedFrames(b []byte, node uuid.UUID, seq uint64) []Placed {
 			frames = append(frames, Placed{item.from, item.to, item.header.number, item.header.synced, item.header.kind == kindClosing, item.payload})
 		}
 	}
+}
+
+// SetVersion makes a file's header one of another format version.
+func SetVersion(b []byte, version uint32) {
+	binary.LittleEndian.PutUint32(b[8:], version)
+	binary.LittleEndian.PutUint32(b[60:], crc32.Checksum(b[:60], castagnoli))
 }

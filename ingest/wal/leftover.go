@@ -109,6 +109,7 @@ func (lo *Leftover) survey() error {
 		} else if previous := &lo.files[i-1]; previous.id.seq+1 != file.id.seq {
 			// Files are removed oldest first, so there is no harmless gap.
 			missing := fileID{node: lo.Node, seq: previous.id.seq + 1}
+			lo.log.metrics.damaged.Inc()
 			lo.Holes = append(lo.Holes, Hole{File: missing.name(), After: previous.last, Before: file.first, Reason: "file is missing"})
 		} else if n := len(previous.holes); n > 0 && file.headerErr == nil {
 			// A file cut short lacks what its successor says it had.
@@ -175,7 +176,12 @@ func (lo *Leftover) report() {
 			lo.log.logger.Error("write-ahead buffer has a file that the disk does not read in full", slog.String("file", file.id.name()))
 		}
 	}
-	for _, h := range lo.Holes {
+	for i, h := range lo.Holes {
+		if i == holesLogged {
+			lo.log.logger.Error("write-ahead buffer has more holes than are logged",
+				slog.String("node", lo.Node.String()), slog.Int("holes", len(lo.Holes)))
+			break
+		}
 		lo.log.logger.Error("write-ahead buffer is damaged: acknowledged records may be lost",
 			slog.String("node", lo.Node.String()), slog.String("hole", h.String()))
 	}

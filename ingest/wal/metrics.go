@@ -33,7 +33,7 @@ func newMetrics(l *Log, registerer prometheus.Registerer) (*metrics, error) {
 		}),
 		failures:  counter("failures_total", "Write or fsync errors, after which the buffer takes nothing."),
 		tornTails: counter("torn_tails_total", "Files of earlier lives that ended in an unfinished write."),
-		damaged:   counter("damaged_files_total", "Files of earlier lives that were damaged."),
+		damaged:   counter("damaged_files_total", "Files of earlier lives that were found damaged or missing."),
 		unknown:   counter("unknown_files_total", "Files set aside because the catalog does not know their node id."),
 	}
 	held := prometheus.NewGaugeFunc(prometheus.GaugeOpts{

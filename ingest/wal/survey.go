@@ -9,6 +9,13 @@ import (
 	"github.com/wadilog/wadi/internal/mutant"
 )
 
+// gapsMax bounds the gaps that are kept of one file. Further ones widen the
+// last, which then holds good frames too; those are replayed all the same.
+const gapsMax = 1000
+
+// holesLogged bounds the log lines about the holes of one node id.
+const holesLogged = 20
+
 // survey is what one reading of a whole file found out about it.
 type survey struct {
 	header    fileHeader
@@ -46,8 +53,8 @@ func surveyFile(r io.ReaderAt, size int64, id fileID, newest bool) (survey, erro
 			break
 		}
 		if item.gap {
-			if n := len(gaps); n > 0 && gaps[n-1].to == item.from {
-				gaps[n-1].to = item.to
+			if n := len(gaps); n > 0 && (gaps[n-1].to == item.from || n == gapsMax) {
+				gaps[n-1].to, gaps[n-1].before = item.to, 0
 			} else {
 				gaps = append(gaps, gapBetween{span: item.span, after: s.last, framesBefore: sv.frames})
 			}

@@ -149,7 +149,7 @@ func (l *Log) surveyLeftover(file *leftoverFile, newest bool) error {
 		return nil
 	}
 	l.metrics.tornTails.Inc()
-	l.logger.Warn("write-ahead buffer ends in an unfinished write, which was never acknowledged",
+	l.logger.Info("cut a file of the write-ahead buffer behind its last frame, where an unfinished write or unused room was",
 		slog.String("file", name), slog.Int64("position", file.end), slog.Int64("bytes", size-file.end))
 	if file.damaged() {
 		return nil // its bytes stay as they are, for the operator

@@ -26,6 +26,13 @@ func nodeID(n int) uuid.UUID {
 	return id
 }
 
+// tester is what testing.T and rapid.T have in common.
+type tester interface {
+	Helper()
+	Fatal(...any)
+	Fatalf(string, ...any)
+}
+
 // life is a running log.
 type life struct {
 	*wal.Log
@@ -64,14 +71,14 @@ func (l *life) stop() error {
 	return l.err
 }
 
-func mustStart(t testing.TB, cfg wal.Config, fs wal.FS, node uuid.UUID) *life {
+func mustStart(t tester, cfg wal.Config, fs wal.FS, node uuid.UUID) *life {
 	t.Helper()
 	l := mustCreate(t, cfg, fs, node)
 	l.start()
 	return l
 }
 
-func mustCreate(t testing.TB, cfg wal.Config, fs wal.FS, node uuid.UUID) *life {
+func mustCreate(t tester, cfg wal.Config, fs wal.FS, node uuid.UUID) *life {
 	t.Helper()
 	l, err := create(cfg, fs, node)
 	if err != nil {
@@ -80,7 +87,7 @@ func mustCreate(t testing.TB, cfg wal.Config, fs wal.FS, node uuid.UUID) *life {
 	return l
 }
 
-func (l *life) mustStopAndClose(t testing.TB) {
+func (l *life) mustStopAndClose(t tester) {
 	t.Helper()
 	if err := l.stop(); err != nil {
 		t.Fatal(err)
@@ -90,7 +97,7 @@ func (l *life) mustStopAndClose(t testing.TB) {
 	}
 }
 
-func (l *life) mustAppendAndWait(t testing.TB, number uint64, payload ...[]byte) {
+func (l *life) mustAppendAndWait(t tester, number uint64, payload ...[]byte) {
 	t.Helper()
 	ticket, err := l.Append(number, payload...)
 	if err != nil {
@@ -101,7 +108,7 @@ func (l *life) mustAppendAndWait(t testing.TB, number uint64, payload ...[]byte)
 	}
 }
 
-func (l *life) metric(t testing.TB, name string) float64 {
+func (l *life) metric(t tester, name string) float64 {
 	t.Helper()
 	families, err := l.registry.Gather()
 	if err != nil {

@@ -3,6 +3,7 @@ package journal
 import (
 	"log/slog"
 	"testing"
+	"testing/synctest"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
@@ -24,6 +25,12 @@ func open(t *testing.T, bucket objstore.Bucket, change ...func(*Config)) *Journa
 		t.Fatal(err)
 	}
 	return j
+}
+
+// inBubble runs a subtest in virtual time.
+func inBubble(t *testing.T, name string, test func(t *testing.T)) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) { synctest.Test(t, test) })
 }
 
 // chain makes entries that follow one another.

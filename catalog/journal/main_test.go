@@ -43,11 +43,12 @@ type chain struct {
 }
 
 func (c *chain) entry(kind Kind, payload string) *Entry {
+	epoch := c.epoch
 	if kind == Claim {
-		c.epoch++
+		epoch++
 	}
 	return &Entry{
-		Slot: c.next, Kind: kind, Epoch: c.epoch, Nonce: NewNonce(), Prev: c.prev, Time: 1_700_000_000_000,
+		Slot: c.next, Kind: kind, Epoch: epoch, Nonce: NewNonce(), Prev: c.prev, Time: 1_700_000_000_000,
 		Writer: c.writer, Payload: []byte(payload),
 	}
 }

@@ -125,7 +125,7 @@ func TestPruneVerifiesFirst(t *testing.T) {
 			want:   func(err error) bool { return errors.Is(err, ErrNoEntry) },
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
+		inBubble(t, name, func(t *testing.T) {
 			store := whole.Clone()
 			if test.damage != nil {
 				test.damage(store)

@@ -129,7 +129,7 @@ func TestReadSnapshotFindsDamage(t *testing.T) {
 		"longer":  func(b []byte) []byte { return append(b, 0) },
 		"missing": func([]byte) []byte { return nil },
 	} {
-		t.Run(name, func(t *testing.T) {
+		inBubble(t, name, func(t *testing.T) {
 			damaged := whole.Clone()
 			part := info.Parts[1]
 			object, err := damaged.Get(t.Context(), part.Key)

@@ -3,33 +3,209 @@ package catalog
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/wadilog/wadi/catalog/journal"
 )
 
 // Errors of the running catalog.
 var (
 	// ErrUnknownOutcome says that an edit may or may not have been committed.
 	ErrUnknownOutcome = errors.New("the outcome of the edit is unknown")
+	// ErrNotCommitted says that an edit was given up before it was sent.
+	ErrNotCommitted = errors.New("the edit was not committed")
 	// ErrNotConfirmed says that the replica could not be made current in time.
 	ErrNotConfirmed = errors.New("the catalog cannot be confirmed at the moment")
 	// ErrBusy says that the leader's queue is full; nothing was taken.
 	ErrBusy = errors.New("the catalog's queue is full")
 	// ErrNotReady says that the replica has not been loaded yet.
 	ErrNotReady = errors.New("the catalog is not loaded yet")
+	// ErrEditTooLarge says that an edit does not fit into one journal entry.
+	ErrEditTooLarge = errors.New("the edit does not fit into a journal entry")
 )
 
-// Catalog is a stub until the real one lands.
-type Catalog struct{}
+// Catalog is a replica of the catalog that takes the lead when it has edits to
+// commit. Its methods are safe for concurrent use.
+type Catalog struct {
+	cfg     Config
+	journal *journal.Journal
+	logger  *slog.Logger
+	metrics *metrics
+	watch   *watch
+
+	ready chan struct{}
+	view  atomic.Pointer[view]
+	wake  chan struct{} // holds a value when there is something to do
+
+	mu         sync.Mutex
+	queue      []*Proposal // guarded by mu; in the order in which they will be applied
+	queueBytes int         // guarded by mu
+	questions  []*question // guarded by mu
+	stopped    bool        // guarded by mu
+
+	// The rest belongs to the goroutine of Run's loop.
+	replica    *replica
+	leader     bool
+	claimAfter time.Time // no claim before this
+	lastExpiry time.Time
+
+	snapshotting atomic.Bool
+	snapshots    chan snapshotJob
+}
+
+// view is what readers see: a state and when it was last proved current.
+type view struct {
+	state     *State
+	confirmed time.Time // when the request that proved it current was sent
+}
+
+// question asks that the replica be made current.
+type question struct {
+	done chan struct{} // closed when view or err is set
+	view *State
+	err  error
+}
+
+// New returns a catalog over a journal. Nothing happens before Run.
+func New(cfg Config, j *journal.Journal, logger *slog.Logger, reg prometheus.Registerer) (*Catalog, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	return &Catalog{
+		cfg:       cfg,
+		journal:   j,
+		logger:    logger,
+		metrics:   newMetrics(reg),
+		watch:     newWatch(),
+		ready:     make(chan struct{}),
+		wake:      make(chan struct{}, 1),
+		snapshots: make(chan snapshotJob, 1),
+	}, nil
+}
+
+// Run loads the replica and keeps it, until ctx ends or the catalog cannot go
+// on (damage in the bucket, a newer version's edits, a replica that differs
+// from the journal). Edits that were sent and not settled by then are
+// ErrUnknownOutcome.
+func (c *Catalog) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return c.loop(ctx) })
+	group.Go(func() error { return c.runSnapshots(ctx) })
+	err := group.Wait()
+	c.stop()
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
 
 // Ready is closed once the replica is loaded.
-func (c *Catalog) Ready() <-chan struct{} { panic("stub") }
+func (c *Catalog) Ready() <-chan struct{} { return c.ready }
 
 // View returns the replica as it is; it may be behind. Nil before Ready.
-func (c *Catalog) View() *State { panic("stub") }
+func (c *Catalog) View() *State {
+	if v := c.view.Load(); v != nil {
+		return v.state
+	}
+	return nil
+}
 
-// Confirm returns a view that is current as of the call, or ErrNotConfirmed.
-func (c *Catalog) Confirm(ctx context.Context) (*State, error) { panic("stub") }
+// Recent returns a view that was proved current within the last
+// Config.RecentFor, and confirms it if need be.
+func (c *Catalog) Recent(ctx context.Context) (*State, error) {
+	if v := c.view.Load(); v != nil && time.Since(v.confirmed) < c.cfg.RecentFor {
+		return v.state, nil
+	}
+	return c.Confirm(ctx)
+}
 
-// Propose commits one edit and returns what became of it. Its error is one of
-// the above or ctx's (wrapped with ErrUnknownOutcome if it may have been
-// committed); that the edit was refused is in Result.Err.
-func (c *Catalog) Propose(ctx context.Context, e Edit) (Result, error) { panic("stub") }
+// Confirm returns a view that is current as of the call, or an error that
+// wraps ErrNotConfirmed.
+func (c *Catalog) Confirm(ctx context.Context) (*State, error) {
+	q := &question{done: make(chan struct{})}
+	if err := c.ask(q); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNotConfirmed, err)
+	}
+	select {
+	case <-q.done:
+		return q.view, q.err
+	case <-ctx.Done():
+		// The question stays in the queue until the store answers; it is
+		// bounded by QueueMax and costs nothing of its own.
+		return nil, fmt.Errorf("%w: %w", ErrNotConfirmed, ctx.Err())
+	}
+}
+
+func (c *Catalog) ask(q *question) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stopped {
+		return ErrNotReady
+	}
+	if len(c.questions) >= c.cfg.QueueMax {
+		return ErrBusy
+	}
+	c.questions = append(c.questions, q)
+	c.signal()
+	return nil
+}
+
+// Propose commits one edit and returns what became of it; that it was refused
+// is in Result.Err. Its own error wraps ErrUnknownOutcome if the edit may have
+// been committed; with any other error it was not.
+func (c *Catalog) Propose(ctx context.Context, e Edit) (Result, error) {
+	p, err := c.Submit(e)
+	if err != nil {
+		return Result{}, err
+	}
+	return p.Wait(ctx)
+}
+
+// Submit queues one edit. Edits are applied in the order of their submission.
+func (c *Catalog) Submit(e Edit) (*Proposal, error) {
+	p := &Proposal{edit: e, size: encodedSizeMax(e), done: make(chan struct{})}
+	if p.size > entryPayloadMax {
+		return nil, fmt.Errorf("%w: up to %d bytes", ErrEditTooLarge, p.size)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stopped {
+		return nil, fmt.Errorf("%w: the catalog has stopped", ErrNotCommitted)
+	}
+	if len(c.queue) >= c.cfg.QueueMax || c.queueBytes+p.size > c.cfg.QueueBytesMax && len(c.queue) > 0 {
+		return nil, ErrBusy
+	}
+	c.queue = append(c.queue, p)
+	c.queueBytes += p.size
+	c.signal()
+	return p, nil
+}
+
+func (c *Catalog) signal() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// stop fails whatever still waits; Run's goroutines have ended.
+func (c *Catalog) stop() {
+	c.mu.Lock()
+	queue, questions := c.queue, c.questions
+	c.queue, c.questions, c.queueBytes, c.stopped = nil, nil, 0, true
+	c.mu.Unlock()
+	for _, p := range queue {
+		p.resolve(Result{}, fmt.Errorf("%w: the catalog has stopped", ErrNotCommitted))
+	}
+	for _, q := range questions {
+		q.err = fmt.Errorf("%w: the catalog has stopped", ErrNotConfirmed)
+		close(q.done)
+	}
+}

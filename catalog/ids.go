@@ -1,6 +1,8 @@
 package catalog
 
 import (
+	"bytes"
+	"cmp"
 	"fmt"
 
 	"github.com/google/uuid"
@@ -32,3 +34,11 @@ type TopicPartition struct {
 }
 
 func (tp TopicPartition) String() string { return fmt.Sprintf("%s/%d", tp.Topic, tp.Partition) }
+
+// compare orders partitions by topic id, then number.
+func (tp TopicPartition) compare(other TopicPartition) int {
+	if c := bytes.Compare(tp.Topic[:], other.Topic[:]); c != 0 {
+		return c
+	}
+	return cmp.Compare(tp.Partition, other.Partition)
+}

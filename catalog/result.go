@@ -13,7 +13,8 @@ type Result struct {
 	Topic    TopicID      // CreateTopic: the topic that is there now
 	Created  bool         // CreateTopic: it was not there before
 	Producer int64        // AllocateProducerID
-	LogStart Offset       // Trim
+	LogStart Offset       // Trim: the log start that holds now
+	More     bool         // ExpireProducers: there are more to forget; send it again
 	Units    []UnitResult // CommitSegment, in the order of its units
 }
 
@@ -40,6 +41,8 @@ var (
 	ErrProducerFenced    = errors.New("producer epoch is stale")
 	ErrOrphanFloor       = errors.New("object is older than the orphan floor")
 	ErrCatalogFull       = errors.New("the catalog is at its limit")
+	ErrObjectExists      = errors.New("object is in the catalog already")
+	ErrInvalid           = errors.New("invalid edit") // an *InvalidError says why
 )
 
 // CommitOrderError refuses a commit whose After is not the node's last number.
@@ -62,3 +65,50 @@ type OffsetError struct{ End Offset }
 func (e *OffsetError) Error() string {
 	return fmt.Sprintf("expected offset does not match: the end offset is %d", e.End)
 }
+
+// InvalidError refuses an edit that no catalog could carry out.
+type InvalidError struct{ Reason InvalidReason }
+
+func (e *InvalidError) Error() string { return ErrInvalid.Error() + ": " + e.Reason.String() }
+
+// Is makes errors.Is(err, ErrInvalid) true.
+func (e *InvalidError) Is(target error) bool { return target == ErrInvalid }
+
+// InvalidReason is what is wrong with an edit. The numbers are part of the
+// journal's format.
+type InvalidReason uint8
+
+// What can be wrong with an edit.
+const (
+	InvalidTopicID        InvalidReason = iota + 1 // zero, or taken by a topic of another name
+	InvalidTopicName                               // see ValidTopicName
+	InvalidPartitionCount                          // not 1 to TopicPartitionsMax
+	InvalidConfig                                  // a setting is out of its range
+	InvalidNumbers                                 // Upto is not greater than After
+	InvalidObject                                  // unknown kind, or sizes that contradict each other
+	InvalidAppend                                  // no records, or bytes outside of the object
+	InvalidProducer                                // negative id, epoch or sequence
+	InvalidOffset                                  // offsets would exceed 63 bits
+	invalidReasonEnd
+)
+
+var invalidReasons = [invalidReasonEnd]string{
+	InvalidTopicID:        "topic id",
+	InvalidTopicName:      "topic name",
+	InvalidPartitionCount: "number of partitions",
+	InvalidConfig:         "topic settings",
+	InvalidNumbers:        "commit numbers",
+	InvalidObject:         "object",
+	InvalidAppend:         "append",
+	InvalidProducer:       "producer",
+	InvalidOffset:         "offset",
+}
+
+func (r InvalidReason) String() string {
+	if r == 0 || r >= invalidReasonEnd {
+		return "unknown"
+	}
+	return invalidReasons[r]
+}
+
+func invalid(reason InvalidReason) error { return &InvalidError{Reason: reason} }

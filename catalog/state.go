@@ -1,62 +1,75 @@
 package catalog
 
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/tidwall/btree"
+)
+
+// featureLevel is the catalog's feature level as this code writes it.
+const featureLevel = 1
+
 // State is the catalog: what the journal's edits have made of it. A State has
 // one owner that applies edits; its Clones are immutable views that any number
-// of goroutines may read.
-type State struct{}
+// of goroutines may read. A Clone may itself be given an owner that applies
+// edits to it; neither changes the other.
+type State struct {
+	// cloning serializes Clone, which marks the trees of its receiver as shared.
+	// Readers do not look at the mark, and the owner is the only one to change
+	// a tree.
+	cloning sync.Mutex
 
-// NewState returns the catalog of an empty journal.
-func NewState(clusterID [16]byte) *State { panic("stub") }
+	clusterID    [16]byte
+	level        uint32
+	time         int64  // ms of journal time
+	orphanFloor  uint64 // ms; objects with an older ULID are not committed any more
+	nextProducer int64
+	extents      int64 // of all partitions
+	capacity     capacity
 
-// Clone returns an immutable view in O(1).
-func (s *State) Clone() *State { panic("stub") }
+	topics     *btree.BTreeG[topicByID]
+	names      *btree.BTreeG[topicByName]
+	partitions *btree.BTreeG[partitionByID]
+	nodes      *btree.BTreeG[nodeByID]
+	objects    *btree.BTreeG[Object]  // with live extents, by id
+	garbage    *btree.BTreeG[Garbage] // by id
 
-// Advance moves the journal's time to ms, if that is later.
-func (s *State) Advance(ms int64) { panic("stub") }
+	producers *producerTable
+}
 
-// Apply carries out one edit. It is deterministic: no I/O, no clock, no random.
-// A refused edit changes nothing.
-func Apply(s *State, e Edit) Result { panic("stub") }
-
-// CheckTouched checks the invariants of what an edit touched and returns the first that is
-// broken, nil if none is. The leader calls it before every journal write.
-func CheckTouched(s *State, e Edit) error { panic("stub") }
-
-// CheckAll checks every invariant; it is slow and meant for tests and verify.
-func CheckAll(s *State) error { panic("stub") }
-
-// ClusterID is what slot 0 holds.
-func (s *State) ClusterID() [16]byte { panic("stub") }
-
-// Time is the journal's time in ms.
-func (s *State) Time() int64 { panic("stub") }
-
-// Level is the catalog's feature level.
-func (s *State) Level() uint32 { panic("stub") }
-
-// Topic returns a topic by id.
-func (s *State) Topic(id TopicID) (*Topic, bool) { panic("stub") }
-
-// TopicByName returns a topic by name.
-func (s *State) TopicByName(name string) (*Topic, bool) { panic("stub") }
-
-// Topics returns up to limit topics whose names begin with prefix and sort
-// after after, by name.
-func (s *State) Topics(prefix, after string, limit int) []*Topic { panic("stub") }
-
-// Partition returns a partition, nil if there is none.
-func (s *State) Partition(tp TopicPartition) *Partition { panic("stub") }
-
-// Object returns an object that has live extents.
-func (s *State) Object(id ObjectID) (Object, bool) { panic("stub") }
-
-// Node returns an ingest node's last number.
-func (s *State) Node(id NodeID) (Node, bool) { panic("stub") }
+// The items of the trees, each with its key.
+type (
+	topicByID struct {
+		id    TopicID
+		topic *Topic
+	}
+	topicByName struct {
+		name  string
+		topic *Topic
+	}
+	partitionByID struct {
+		id        TopicPartition
+		partition *Partition
+	}
+	nodeByID struct {
+		id   NodeID
+		node Node
+	}
+)
 
 // Object is an object that holds records.
 type Object struct {
 	NewObject
 	Extents int64 // live ones
+}
+
+// Garbage is an object whose last live extent is gone.
+type Garbage struct {
+	NewObject
+	FreedAt int64 // ms of journal time
 }
 
 // Node is one life of an ingest node.
@@ -66,61 +79,213 @@ type Node struct {
 	RegisteredAt int64 // ms of journal time
 }
 
-// Partition is the state of one partition. It is immutable: a change puts
-// another in its place.
-type Partition struct{}
-
-// LogStart is the lowest offset that is still there.
-func (p *Partition) LogStart() Offset { panic("stub") }
-
-// End is the offset that the next record gets; it is also the high watermark.
-func (p *Partition) End() Offset { panic("stub") }
-
-// Extents returns the extents from the one that holds offset on, in order, at
-// most limit of them; none if offset is not within LogStart and End.
-func (p *Partition) Extents(offset Offset, limit int) []Extent { panic("stub") }
-
-// ExtentAtTime returns the first extent that holds a record with a timestamp
-// of at least ms.
-func (p *Partition) ExtentAtTime(ms int64) (Extent, bool) { panic("stub") }
-
-// Bytes is the sum of the lengths of its extents.
-func (p *Partition) Bytes() int64 { panic("stub") }
-
-// ExtentCRCLenMax is the length in bytes up to which an extent carries its own
-// CRC32C; a longer one carries that of its object's index.
-const ExtentCRCLenMax = 1 << 20
-
-// Extent is a contiguous run of batches of one partition within one object.
-type Extent struct {
-	Object       ObjectID
-	Pos          Pos
-	Len          int64  // bytes
-	CRC          uint32 // of the bytes if Len <= ExtentCRCLenMax, else Object's IndexCRC
-	Base         Offset
-	Records      int32
-	MaxTimestamp int64 // ms
-	CommitTime   int64 // ms of journal time
+// newTree returns a tree whose single owner needs no lock.
+func newTree[T any](less func(a, b T) bool) *btree.BTreeG[T] {
+	return btree.NewBTreeGOptions(less, btree.Options{NoLocks: true})
 }
 
-// AppendEdits encodes edits with their results as the payload of an entry.
-func AppendEdits(dst []byte, edits []Edit, results []Result) []byte { panic("stub") }
+// NewState returns the catalog of an empty journal.
+func NewState(clusterID [16]byte) *State {
+	return &State{
+		clusterID:    clusterID,
+		level:        featureLevel,
+		nextProducer: 1,
+		capacity:     defaultCapacity(),
+		topics: newTree(func(a, b topicByID) bool {
+			return bytes.Compare(a.id[:], b.id[:]) < 0
+		}),
+		names: newTree(func(a, b topicByName) bool { return a.name < b.name }),
+		partitions: newTree(func(a, b partitionByID) bool {
+			return a.id.compare(b.id) < 0
+		}),
+		nodes: newTree(func(a, b nodeByID) bool {
+			return bytes.Compare(a.id[:], b.id[:]) < 0
+		}),
+		objects:   newTree(func(a, b Object) bool { return a.ID.Compare(b.ID) < 0 }),
+		garbage:   newTree(func(a, b Garbage) bool { return a.ID.Compare(b.ID) < 0 }),
+		producers: newProducerTable(),
+	}
+}
 
-// DecodeEdits is the inverse of AppendEdits. An edit of a newer kind is ErrNewerEdit.
-func DecodeEdits(payload []byte) ([]Edit, []Result, error) { panic("stub") }
+// Clone returns an immutable view in O(1). It may be called on any State, also
+// while others read or clone it, but not while its owner applies an edit to it.
+func (s *State) Clone() *State {
+	s.cloning.Lock()
+	defer s.cloning.Unlock()
+	return &State{
+		clusterID:    s.clusterID,
+		level:        s.level,
+		time:         s.time,
+		orphanFloor:  s.orphanFloor,
+		nextProducer: s.nextProducer,
+		extents:      s.extents,
+		capacity:     s.capacity,
+		topics:       s.topics.Copy(),
+		names:        s.names.Copy(),
+		partitions:   s.partitions.Copy(),
+		nodes:        s.nodes.Copy(),
+		objects:      s.objects.Copy(),
+		garbage:      s.garbage.Copy(),
+		producers:    s.producers.clone(),
+	}
+}
 
-// ResultsEqual tells whether a replica's own outcome of an edit is the one that the journal states.
-func ResultsEqual(a, b Result) bool { panic("stub") }
+// Advance moves the journal's time to ms, if that is later.
+func (s *State) Advance(ms int64) { s.time = max(s.time, ms) }
 
-// Encode passes the whole state, as of the entry that info names, to yield in chunks.
-func (s *State) Encode(yield func(chunk []byte) error) error { panic("stub") }
+// Apply carries out one edit. It is deterministic: no I/O, no clock, no random.
+// A refused edit changes nothing.
+func Apply(s *State, e Edit) Result {
+	switch e := e.(type) {
+	case CreateTopic:
+		return s.createTopic(&e)
+	case AlterTopic:
+		return Result{Err: s.alterTopic(&e)}
+	case DeleteTopic:
+		return Result{Err: s.deleteTopic(e.ID)}
+	case RegisterNode:
+		return Result{Err: s.registerNode(&e)}
+	case RemoveNode:
+		s.nodes.Delete(nodeByID{id: e.Node})
+		return Result{}
+	case AllocateProducerID:
+		return s.allocateProducer()
+	case Trim:
+		return s.trim(&e)
+	case ExpireProducers:
+		more := s.producers.expire(s.time, s.capacity.expirySteps)
+		return Result{More: more}
+	case CommitSegment:
+		return s.commitSegment(&e)
+	default:
+		panic(fmt.Sprintf("catalog: edit of type %T", e))
+	}
+}
 
-// StateDecoder rebuilds a State from the chunks that Encode made, however they
-// were cut.
-type StateDecoder struct{}
+func (s *State) registerNode(e *RegisterNode) error {
+	if _, ok := s.Node(e.Node); ok {
+		return nil
+	}
+	if s.nodes.Len() >= s.capacity.nodes {
+		return ErrCatalogFull
+	}
+	s.setNode(e.Node, Node{HasWAL: e.HasWAL, RegisteredAt: s.time})
+	return nil
+}
 
-// Write takes the next bytes.
-func (d *StateDecoder) Write(chunk []byte) error { panic("stub") }
+func (s *State) setNode(id NodeID, n Node) { s.nodes.Set(nodeByID{id: id, node: n}) }
 
-// State ends the decoding.
-func (d *StateDecoder) State() (*State, error) { panic("stub") }
+func (s *State) setPartition(tp TopicPartition, p *Partition) {
+	s.partitions.Set(partitionByID{id: tp, partition: p})
+}
+
+// ClusterID is what slot 0 holds.
+func (s *State) ClusterID() [16]byte { return s.clusterID }
+
+// Time is the journal's time in ms.
+func (s *State) Time() int64 { return s.time }
+
+// Level is the catalog's feature level.
+func (s *State) Level() uint32 { return s.level }
+
+// OrphanFloor is the ULID time in ms below which no object is committed any more.
+func (s *State) OrphanFloor() uint64 { return s.orphanFloor }
+
+// Topic returns a topic by id.
+func (s *State) Topic(id TopicID) (*Topic, bool) {
+	found, ok := s.topics.Get(topicByID{id: id})
+	return found.topic, ok
+}
+
+// TopicByName returns a topic by name.
+func (s *State) TopicByName(name string) (*Topic, bool) {
+	found, ok := s.names.Get(topicByName{name: name})
+	return found.topic, ok
+}
+
+// Topics returns up to limit topics whose names begin with prefix and sort
+// after after, by name.
+func (s *State) Topics(prefix, after string, limit int) []*Topic {
+	var found []*Topic
+	s.names.Ascend(topicByName{name: max(prefix, after)}, func(t topicByName) bool {
+		switch {
+		case len(found) >= limit:
+			return false
+		case t.name <= after && after != "":
+			return true
+		case !strings.HasPrefix(t.name, prefix):
+			return t.name < prefix
+		}
+		found = append(found, t.topic)
+		return true
+	})
+	return found
+}
+
+// Partition returns a partition, nil if there is none.
+func (s *State) Partition(tp TopicPartition) *Partition {
+	found, _ := s.partitions.Get(partitionByID{id: tp})
+	return found.partition
+}
+
+// Object returns an object that has live extents.
+func (s *State) Object(id ObjectID) (Object, bool) {
+	return s.objects.Get(objectKey(id))
+}
+
+// GarbageObject returns an object that had live extents and has none any more.
+func (s *State) GarbageObject(id ObjectID) (Garbage, bool) {
+	return s.garbage.Get(Garbage{NewObject: NewObject{ID: id}})
+}
+
+func objectKey(id ObjectID) Object { return Object{NewObject: NewObject{ID: id}} }
+
+// Node returns an ingest node's last number.
+func (s *State) Node(id NodeID) (Node, bool) {
+	found, ok := s.nodes.Get(nodeByID{id: id})
+	return found.node, ok
+}
+
+// Counts are the sizes of a catalog.
+type Counts struct {
+	Topics, Partitions, Nodes, Objects, Garbage int
+	Producers, ProducerPartitions               int
+	Extents                                     int64
+}
+
+// Counts returns how much the catalog holds, in O(1).
+func (s *State) Counts() Counts {
+	return Counts{
+		Topics:             s.topics.Len(),
+		Partitions:         s.partitions.Len(),
+		Nodes:              s.nodes.Len(),
+		Objects:            s.objects.Len(),
+		Garbage:            s.garbage.Len(),
+		Producers:          s.producers.byID.Len(),
+		ProducerPartitions: s.producers.sequences.Len(),
+		Extents:            s.extents,
+	}
+}
+
+// freedExtents counts extents that were dropped, by object.
+type freedExtents map[ObjectID]int64
+
+func (f freedExtents) add(e *Extent) { f[e.Object]++ }
+
+// free takes dropped extents off their objects. One that has none left becomes
+// garbage as of the journal's time.
+func (s *State) free(dropped freedExtents) {
+	for id, n := range dropped {
+		o, ok := s.objects.Get(objectKey(id))
+		if !ok || o.Extents < n {
+			panic(fmt.Sprintf("catalog: object %s has %d live extents, %d of them dropped", id, o.Extents, n))
+		}
+		s.extents -= n
+		if o.Extents -= n; o.Extents > 0 {
+			s.objects.Set(o)
+			continue
+		}
+		s.objects.Delete(o)
+		s.garbage.Set(Garbage{NewObject: o.NewObject, FreedAt: s.time})
+	}
+}

@@ -1,7 +1,6 @@
 package ingest
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -46,41 +45,13 @@ type Result struct {
 	Duplicate  bool  // all of them had been accepted before, and BaseOffset is from then
 }
 
-// Ingester is a stub until the real one lands.
-type Ingester struct{}
-
-// Reserve takes n bytes of the node's budget for a request body before it is
-// read, or returns an *OverloadedError at once.
-func (g *Ingester) Reserve(n int64) (*Reservation, error) { panic("stub") }
-
-// Reservation is a share of the node's byte budget.
-type Reservation struct{}
-
-// Grow takes n bytes more, or returns an *OverloadedError.
-func (r *Reservation) Grow(n int64) error { panic("stub") }
-
-// Release gives everything back; calling it again does nothing.
-func (r *Reservation) Release() { panic("stub") }
-
-// ProduceRecords partitions records, builds a batch for each partition and
-// commits them as a whole. The results are sorted by partition.
-func (g *Ingester) ProduceRecords(ctx context.Context, topic *catalog.Topic, records []Record, opts Options) ([]Result, error) {
-	panic("stub")
-}
-
-// ProduceBatches validates the record batches that lie back to back in body
-// and commits them as a whole. It keeps body. The producer is that of the
-// batches; opts.Producer is not used.
-func (g *Ingester) ProduceBatches(ctx context.Context, topic *catalog.Topic, partition int32, body []byte, opts Options) ([]Result, error) {
-	panic("stub")
-}
-
 // Why a produce request failed, beside the errors of catalog (ErrTopicNotFound,
 // ErrPartitionNotFound, ErrUnknownProducer, ErrProducerFenced, *SequenceError,
 // *OffsetError, ErrCatalogFull) and *recordbatch.InvalidError. Errors that wrap
 // ErrOutcomeUnknown may have been committed; all others were not.
 var (
 	ErrOutcomeUnknown = errors.New("the outcome of the commit is unknown")
+	ErrNotCommitted   = errors.New("the records were not committed")
 	ErrNeedsAcksAll   = errors.New("acks=1 cannot be combined with a producer id or an expected offset")
 	ErrNoWAL          = errors.New("this node has no write-ahead buffer and offers acks=all only")
 	ErrNoRecords      = errors.New("no records")

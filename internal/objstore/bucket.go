@@ -8,10 +8,26 @@ import (
 	"time"
 )
 
+// The operations of a Bucket, as they stand in errors, metrics and fault rules.
+const (
+	OpGet         = "get"
+	OpGetRange    = "get-range"
+	OpPut         = "put"
+	OpPutIfAbsent = "put-if-absent"
+	OpPutStream   = "put-stream"
+	OpList        = "list"
+	OpDelete      = "delete"
+	OpListUploads = "list-uploads"
+	OpAbortUpload = "abort-upload"
+)
+
+// ListPageMax is the most keys that one List returns, as in S3.
+const ListPageMax = 1000
+
 // Bucket is a flat store of objects under keys. Keys are relative to the
 // prefix that the bucket was opened with. Implementations are safe for
 // concurrent use. LIST, GET and the conditional PUT are strongly consistent:
-// what was put before a request started is seen by it.
+// what was put before a request started is seen by it. Keys obey CheckKey.
 //
 // No method retries by itself: the callers know which requests may be repeated.
 // Every error is an *Error or wraps one; OutcomeOf tells what became of a write.
@@ -30,17 +46,18 @@ type Bucket interface {
 	PutIfAbsent(ctx context.Context, key string, body []byte) (Receipt, error)
 	// PutStream writes an object of unknown size in parts, holding at most two
 	// parts in memory. An error leaves no object; it may leave an upload, which
-	// ListUploads names.
+	// ListUploads names. Only if the outcome is Unknown, because the last request
+	// of the upload got no answer, the object may be there nevertheless.
 	PutStream(ctx context.Context, key string, body io.Reader) (Receipt, error)
 	// List returns up to limit keys (at most 1000) below prefix that sort after
-	// startAfter, in ascending order of bytes.
+	// startAfter, in ascending order of bytes. A limit below 1 means 1000.
 	List(ctx context.Context, prefix, startAfter string, limit int) (Page, error)
 	// Delete removes an object; that it was not there is no error.
 	Delete(ctx context.Context, key string) (Receipt, error)
 	// ListUploads returns multipart uploads below prefix that were begun and
 	// neither completed nor aborted.
 	ListUploads(ctx context.Context, prefix string) ([]Upload, error)
-	// AbortUpload drops an upload and its parts.
+	// AbortUpload drops an upload and its parts; that it is gone is no error.
 	AbortUpload(ctx context.Context, upload Upload) error
 }
 
@@ -74,7 +91,7 @@ type Page struct {
 type Upload struct {
 	Key   string
 	ID    string
-	Begun time.Time
+	Begun time.Time // zero if the store does not say
 }
 
 // Outcome is what became of a write.
@@ -106,13 +123,14 @@ var (
 	ErrInvalidRange = errors.New("range beyond the object")    // 416
 	ErrThrottled    = errors.New("store asks to slow down")    // 429 and 503
 	ErrChecksum     = errors.New("checksum refused by store")  // the body arrived changed
+	ErrUnavailable  = errors.New("store unavailable")          // 5xx, no connection, no answer
 	ErrRefused      = errors.New("request refused by store")   // other 4xx: access, no such bucket, malformed
 	ErrUnsupported  = errors.New("not supported by the store") // the driver cannot do this at all
 )
 
 // Error is a failed request to a store.
 type Error struct {
-	Op      string // the Bucket method, as in "put-if-absent"
+	Op      string // one of the Op constants
 	Key     string
 	Outcome Outcome   // NotCommitted for every read
 	Date    time.Time // the store's clock if it answered; else zero

@@ -1,11 +1,12 @@
-// Package segment is the format of a segment: one immutable object that holds
-// the batches of many partitions, grouped by partition, then an index, then a
-// footer of fixed size. It does no I/O.
 package segment
 
 import (
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
+	"slices"
 
 	"github.com/google/uuid"
 	"github.com/oklog/ulid/v2"
@@ -16,16 +17,9 @@ import (
 // Pos counts bytes from the start of an object.
 type Pos int64
 
-// BlockLen is the length in bytes of the blocks into which a run is cut for
-// checking; the last block of a run may be shorter.
-const BlockLen = 1 << 20
-
-// Castagnoli is the table of every CRC32C in Wadi.
-var Castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
 // Batch is one record batch on its way into a segment.
 type Batch struct {
-	Data   []byte
+	Data   []byte             // Encode makes it point into Sealed.Body
 	Header recordbatch.Header // as parsed from Data
 	CRC    uint32             // CRC32C of all of Data; filled in by Encode
 	Pos    Pos                // where Data begins in the segment; filled in by Encode
@@ -43,7 +37,7 @@ type Run struct {
 type Origin struct {
 	Node  uuid.UUID
 	After uint64 // the commit's number before
-	Upto  uint64 // its last number
+	Upto  uint64 // its last number; not less than After
 }
 
 // Sealed is an encoded segment.
@@ -55,89 +49,181 @@ type Sealed struct {
 	Runs     []Run  // sorted by topic and partition, positions filled in
 }
 
+// Where in a batch its CRC and its record count lie, and where the bytes begin
+// that the CRC covers, up to the batch's end.
+const (
+	batchCRCPos         = 17
+	batchCoveredPos     = 21
+	batchRecordCountPos = 57
+)
+
 // Encode seals runs into a segment. Runs of the same partition must have been
-// joined; batches keep their order.
-func Encode(id ulid.ULID, origin Origin, runs []Run) (*Sealed, error) { panic("stub") }
-
-// Index is the decoded tail of a segment.
-type Index struct {
-	ID     ulid.ULID
-	Origin Origin
-	Runs   []IndexRun
+// joined; batches keep their order and their bytes, base offset and partition
+// leader epoch included. Each byte is copied once, into a Body of exactly the
+// length needed.
+//
+// Encode takes over runs: it sorts them in place, and fills in CRC and Pos of
+// their batches and makes Data point into Body. What Data pointed to before is
+// free for other use. To seal the same batches again, under another id, pass
+// Sealed.Runs.
+//
+// The CRC in each header must have been checked against the batch's bytes
+// before. The CRCs of batches and runs are combined from it and not computed
+// anew; so they hold what the producer sent, and if the bytes changed in memory
+// since then, a reader will notice. But for a batch that was never checked, the
+// segment would state a CRC that its bytes never had. (Runs over BlockLen are
+// hashed, for their blocks, and Encode fails if that disagrees.)
+//
+// Errors are bugs of the caller: no runs, an empty or repeated one, or a header
+// that is not that of its bytes.
+func Encode(id ulid.ULID, origin Origin, runs []Run) (*Sealed, error) {
+	if err := prepareRuns(origin, runs); err != nil {
+		return nil, fmt.Errorf("encode segment %s: %w", id, err)
+	}
+	x := &Index{ID: id, Origin: origin, Runs: make([]IndexRun, len(runs))}
+	var indexPos Pos
+	for i := range runs {
+		x.Runs[i] = describeRun(&runs[i], indexPos)
+		indexPos += Pos(x.Runs[i].Len)
+	}
+	tailLen := indexLen(x) + FooterLen
+	if int64(indexPos) > math.MaxInt-int64(tailLen) {
+		return nil, fmt.Errorf("encode segment %s: %d bytes", id, indexPos)
+	}
+	body := make([]byte, 0, int(indexPos)+tailLen)
+	for i := range runs {
+		for j := range runs[i].Batches {
+			b := &runs[i].Batches[j]
+			body = append(body, b.Data...)
+			b.Data = body[b.Pos:len(body):len(body)]
+		}
+		r := &x.Runs[i]
+		if err := hashBlocks(r, body[r.Pos:]); err != nil {
+			return nil, fmt.Errorf("encode segment %s: %w", id, err)
+		}
+	}
+	body = appendIndex(body, x)
+	indexCRC := crc32.Checksum(body[indexPos:], Castagnoli)
+	body = appendFooter(body, Footer{
+		IndexPos: indexPos,
+		IndexLen: int64(len(body)) - int64(indexPos),
+		IndexCRC: indexCRC,
+	})
+	footerCRC := crc32.Checksum(body[len(body)-FooterLen:], Castagnoli)
+	return &Sealed{
+		ID:       id,
+		Body:     body,
+		IndexPos: indexPos,
+		IndexCRC: CombineCRC(indexCRC, footerCRC, FooterLen),
+		Runs:     runs,
+	}, nil
 }
 
-// IndexRun describes one run.
-type IndexRun struct {
-	Topic        uuid.UUID
-	TopicName    string
-	Partition    int32
-	Pos          Pos
-	Len          int64
-	Records      int64
-	MinTimestamp int64 // ms
-	MaxTimestamp int64 // ms
-	CRC          uint32
-	Blocks       []Block
-	Batches      []IndexBatch
+// prepareRuns sorts runs and checks that they can be encoded.
+func prepareRuns(origin Origin, runs []Run) error {
+	if len(runs) == 0 {
+		return errors.New("no runs")
+	}
+	if origin.Upto < origin.After {
+		return fmt.Errorf("origin ends at %d, before %d", origin.Upto, origin.After)
+	}
+	slices.SortFunc(runs, func(a, b Run) int {
+		return comparePartitions(a.Topic, a.Partition, b.Topic, b.Partition)
+	})
+	for i := range runs {
+		r := &runs[i]
+		if r.Partition < 0 || len(r.TopicName) == 0 || len(r.TopicName) > TopicNameLenMax || len(r.Batches) == 0 {
+			return fmt.Errorf("topic %s of name %q, partition %d, %d batches", r.Topic, r.TopicName, r.Partition, len(r.Batches))
+		}
+		if i > 0 && r.Topic == runs[i-1].Topic {
+			if r.Partition == runs[i-1].Partition {
+				return fmt.Errorf("two runs for topic %s, partition %d", r.Topic, r.Partition)
+			}
+			if r.TopicName != runs[i-1].TopicName {
+				return fmt.Errorf("topic %s has two names, %q and %q", r.Topic, r.TopicName, runs[i-1].TopicName)
+			}
+		}
+		for j := range r.Batches {
+			if err := r.Batches[j].check(); err != nil {
+				return fmt.Errorf("topic %s, partition %d, batch %d: %w", r.Topic, r.Partition, j, err)
+			}
+		}
+	}
+	return nil
 }
 
-// Block is one stretch of at most BlockLen bytes of a run, with what a reader
-// needs to begin there.
-type Block struct {
-	CRC           uint32
-	FirstBatch    int64 // bytes from the start of the run to the first batch that begins in the block; -1 if none does
-	RecordsBefore int64 // records of the run before that batch
-	MaxTimestamp  int64 // ms; of the batches that begin in the block
+// check compares the header with the fields of the bytes that a segment's own
+// figures rest on; a header parsed before the batch was changed would show here.
+func (b *Batch) check() error {
+	h := &b.Header
+	if len(b.Data) < recordbatch.HeaderLen || len(b.Data) > math.MaxInt32 || len(b.Data) != h.Size() {
+		return fmt.Errorf("batch of %d bytes, header says %d", len(b.Data), h.Size())
+	}
+	if crc := binary.BigEndian.Uint32(b.Data[batchCRCPos:]); crc != h.CRC {
+		return fmt.Errorf("batch says CRC32C %08x, header %08x", crc, h.CRC)
+	}
+	if n := binary.BigEndian.Uint32(b.Data[batchRecordCountPos:]); h.RecordCount < 1 || n != uint32(h.RecordCount) {
+		return fmt.Errorf("batch says %d records, header %d", int32(n), h.RecordCount)
+	}
+	return nil
 }
 
-// IndexBatch describes one batch of a run.
-type IndexBatch struct {
-	Len           int32
-	Records       int32
-	MaxTimestamp  int64
-	ProducerID    int64
-	ProducerEpoch int16
-	BaseSequence  int32
+// describeRun fills in Pos and CRC of the run's batches, and returns the run's
+// entry in the index, without the CRCs of its blocks.
+func describeRun(run *Run, pos Pos) IndexRun {
+	r := IndexRun{
+		Topic:        run.Topic,
+		TopicName:    run.TopicName,
+		Partition:    run.Partition,
+		Pos:          pos,
+		MinTimestamp: math.MaxInt64,
+		MaxTimestamp: math.MinInt64,
+		Batches:      make([]IndexBatch, len(run.Batches)),
+	}
+	for i := range run.Batches {
+		b := &run.Batches[i]
+		b.Pos = pos + Pos(r.Len)
+		b.CRC = CombineCRC(crc32.Checksum(b.Data[:batchCoveredPos], Castagnoli), b.Header.CRC, int64(len(b.Data)-batchCoveredPos))
+		r.CRC = CombineCRC(r.CRC, b.CRC, int64(len(b.Data)))
+		r.Len += int64(len(b.Data))
+		r.Records += int64(b.Header.RecordCount)
+		r.MaxTimestamp = max(r.MaxTimestamp, b.Header.MaxTimestamp)
+		r.MinTimestamp = min(r.MinTimestamp, minTimestamp(&b.Header))
+		r.Batches[i] = IndexBatch{
+			Len:           int32(len(b.Data)),
+			Records:       b.Header.RecordCount,
+			MaxTimestamp:  b.Header.MaxTimestamp,
+			ProducerID:    b.Header.ProducerID,
+			ProducerEpoch: b.Header.ProducerEpoch,
+			BaseSequence:  b.Header.BaseSequence,
+		}
+	}
+	r.Blocks = make([]Block, blockCount(r.Len))
+	r.describeBlocks()
+	return r
 }
 
-// FooterLen is the length in bytes of the footer.
-const FooterLen = 32
-
-// Footer is the fixed end of a segment.
-type Footer struct {
-	IndexPos Pos
-	IndexLen int64 // bytes, without the footer
-	IndexCRC uint32
+// minTimestamp is the least time of a batch that its header tells of.
+func minTimestamp(h *recordbatch.Header) int64 {
+	if h.LogAppendTime() {
+		return h.MaxTimestamp
+	}
+	return min(h.BaseTimestamp, h.MaxTimestamp)
 }
 
-// DecodeFooter reads the last FooterLen bytes of a segment.
-func DecodeFooter(b []byte) (Footer, error) { panic("stub") }
-
-// DecodeIndex reads a segment's bytes from IndexPos to its end, and checks
-// them against crc (Sealed.IndexCRC).
-func DecodeIndex(tail []byte, crc uint32) (*Index, error) { panic("stub") }
-
-// CombineCRC returns the CRC32C of a followed by b, given those of a and b and
-// the length of b in bytes.
-func CombineCRC(a, b uint32, lenB int64) uint32 { panic("stub") }
-
-// Key is the key of a segment: segments/<2 hex>/<ULID>.seg, where the two hex
-// digits are the ULID's last byte, which is random and so spreads the load over
-// a store's key partitions.
-func Key(id ulid.ULID) string { panic("stub") }
-
-// ParseKey is the inverse of Key.
-func ParseKey(key string) (ulid.ULID, error) { panic("stub") }
-
-// CorruptError is bytes that are not what was written.
-type CorruptError struct {
-	Key string // of the object, if known
-	Pos Pos
-	Err error
+// hashBlocks fills in the CRCs of r's blocks, whose bytes are run.
+func hashBlocks(r *IndexRun, run []byte) error {
+	if len(r.Blocks) == 1 {
+		r.Blocks[0].CRC = r.CRC
+		return nil
+	}
+	for i := range r.Blocks {
+		from := int64(i) * BlockLen
+		_, n := r.BlockRange(i)
+		r.Blocks[i].CRC = crc32.Checksum(run[from:from+n], Castagnoli)
+	}
+	if crc := r.combineBlockCRCs(); crc != r.CRC {
+		return fmt.Errorf("topic %s, partition %d: run has CRC32C %08x, its batches %08x", r.Topic, r.Partition, crc, r.CRC)
+	}
+	return nil
 }
-
-func (e *CorruptError) Error() string {
-	return fmt.Sprintf("corrupt segment %s at byte %d: %v", e.Key, e.Pos, e.Err)
-}
-
-func (e *CorruptError) Unwrap() error { return e.Err }

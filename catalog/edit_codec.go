@@ -1,0 +1,163 @@
+package catalog
+
+import (
+	"errors"
+	"fmt"
+)
+
+// ErrNewerEdit is an edit of a kind that this version does not know; a newer
+// one wrote it.
+var ErrNewerEdit = errors.New("edit of a newer kind")
+
+// The kinds of edit in a payload.
+const (
+	kindCreateTopic = iota + 1
+	kindAlterTopic
+	kindDeleteTopic
+	kindRegisterNode
+	kindRemoveNode
+	kindAllocateProducerID
+	kindTrim
+	kindExpireProducers
+	kindCommitSegment
+	kindEnd // one above the newest
+)
+
+// editLenMin is the length in bytes of the shortest edit with its result.
+const editLenMin = 2
+
+// editsPrealloc bounds the room made for edits before they are decoded.
+const editsPrealloc = 1024
+
+// AppendEdits encodes edits with their results as the payload of an entry. No
+// edits are no bytes.
+func AppendEdits(dst []byte, edits []Edit, results []Result) []byte {
+	if len(edits) != len(results) {
+		panic(fmt.Sprintf("catalog: %d edits with %d results", len(edits), len(results)))
+	}
+	if len(edits) == 0 {
+		return dst
+	}
+	dst = appendUvarint(dst, uint64(len(edits)))
+	for i, e := range edits {
+		dst = appendEdit(dst, e, &results[i])
+	}
+	return dst
+}
+
+func appendEdit(dst []byte, e Edit, result *Result) []byte {
+	var layout *commitLayout
+	switch e := e.(type) {
+	case CreateTopic:
+		dst = append(dst, kindCreateTopic)
+		dst = append(dst, e.ID[:]...)
+		dst = appendString(dst, e.Name)
+		dst = appendUvarint(dst, uint64(uint32(e.Partitions)))
+		dst = appendConfig(dst, &e.Config)
+	case AlterTopic:
+		dst = append(dst, kindAlterTopic)
+		dst = append(dst, e.ID[:]...)
+		dst = appendUvarint(dst, uint64(uint32(e.Partitions)))
+		dst = appendConfig(dst, &e.Config)
+	case DeleteTopic:
+		dst = append(dst, kindDeleteTopic)
+		dst = append(dst, e.ID[:]...)
+	case RegisterNode:
+		dst = append(dst, kindRegisterNode)
+		dst = append(dst, e.Node[:]...)
+		dst = appendBool(dst, e.HasWAL)
+	case RemoveNode:
+		dst = append(dst, kindRemoveNode)
+		dst = append(dst, e.Node[:]...)
+	case AllocateProducerID:
+		dst = append(dst, kindAllocateProducerID)
+	case Trim:
+		dst = append(dst, kindTrim)
+		dst = append(dst, e.Partition.Topic[:]...)
+		dst = appendUvarint(dst, uint64(uint32(e.Partition.Partition)))
+		dst = appendVarint(dst, int64(e.Before))
+	case ExpireProducers:
+		dst = append(dst, kindExpireProducers)
+	case CommitSegment:
+		dst = append(dst, kindCommitSegment)
+		dst, layout = appendCommit(dst, &e)
+	default:
+		panic(fmt.Sprintf("catalog: edit of type %T", e))
+	}
+	return appendResult(dst, result, layout)
+}
+
+// DecodeEdits is the inverse of AppendEdits. An edit of a newer kind is
+// ErrNewerEdit; bytes that AppendEdits does not make are a *CorruptError.
+func DecodeEdits(payload []byte) ([]Edit, []Result, error) {
+	if len(payload) == 0 {
+		return nil, nil, nil
+	}
+	r := &wireReader{b: payload}
+	n := r.count(editLenMin)
+	if n == 0 {
+		r.fail(errOutOfRange)
+	}
+	edits := make([]Edit, 0, min(n, editsPrealloc))
+	results := make([]Result, 0, min(n, editsPrealloc))
+	for range n {
+		edit, result := r.edit()
+		if r.err != nil {
+			break
+		}
+		edits = append(edits, edit)
+		results = append(results, result)
+	}
+	if r.err == nil && len(r.b) > 0 {
+		r.fail(errTrailing)
+	}
+	if errors.Is(r.err, ErrNewerEdit) {
+		return nil, nil, r.err
+	}
+	if r.err != nil {
+		return nil, nil, &CorruptError{What: fmt.Sprintf("edit %d of %d", len(edits), n), Err: r.err}
+	}
+	return edits, results, nil
+}
+
+func (r *wireReader) edit() (Edit, Result) {
+	var edit Edit
+	var layout *commitLayout
+	switch kind := r.byte(); kind {
+	case kindCreateTopic:
+		edit = CreateTopic{
+			ID:         r.id(),
+			Name:       r.string(),
+			Partitions: int32(r.number()),
+			Config:     r.config(),
+		}
+	case kindAlterTopic:
+		edit = AlterTopic{ID: r.id(), Partitions: int32(r.number()), Config: r.config()}
+	case kindDeleteTopic:
+		edit = DeleteTopic{ID: r.id()}
+	case kindRegisterNode:
+		edit = RegisterNode{Node: r.id(), HasWAL: r.bool()}
+	case kindRemoveNode:
+		edit = RemoveNode{Node: r.id()}
+	case kindAllocateProducerID:
+		edit = AllocateProducerID{}
+	case kindTrim:
+		edit = Trim{
+			Partition: TopicPartition{Topic: r.id(), Partition: int32(r.number())},
+			Before:    Offset(r.varint()),
+		}
+	case kindExpireProducers:
+		edit = ExpireProducers{}
+	case kindCommitSegment:
+		commit := CommitSegment{}
+		layout = r.commit(&commit)
+		edit = commit
+	case 0:
+		r.fail(errOutOfRange)
+		return nil, Result{}
+	default:
+		r.fail(fmt.Errorf("%w: %d", ErrNewerEdit, kind))
+		return nil, Result{}
+	}
+	return edit, r.result(layout)
+}

@@ -1,0 +1,364 @@
+package catalog
+
+import (
+	"fmt"
+
+	"github.com/wadilog/wadi/internal/recordbatch"
+)
+
+// How much of a partition CheckTouched looks at.
+const (
+	touchedExtentsMax = 16  // newest extents that must follow each other
+	touchedSearchMax  = 256 // newest extents searched for those of the commit's object
+)
+
+// InvariantError is a State that breaks one of the rules in the package's
+// documentation: a bug, or memory that changed by itself.
+type InvariantError struct{ Reason string }
+
+func (e *InvariantError) Error() string { return "catalog invariant: " + e.Reason }
+
+func broken(format string, args ...any) error {
+	return &InvariantError{Reason: fmt.Sprintf(format, args...)}
+}
+
+// CheckTouched checks the invariants of what an edit touched, right after it
+// was applied, and returns the first that is broken, nil if none is. The leader
+// calls it before every journal write.
+func CheckTouched(s *State, e Edit) error {
+	switch e := e.(type) {
+	case CreateTopic:
+		return s.checkTopic(e.Name)
+	case Trim:
+		if p := s.Partition(e.Partition); p != nil {
+			return checkPartitionEnds(e.Partition, p)
+		}
+	case CommitSegment:
+		return s.checkTouchedByCommit(&e)
+	}
+	return nil
+}
+
+// CheckStep is CheckTouched with the state before the edit at hand: it also
+// checks that no offset and no node's number fell.
+func CheckStep(before, after *State, e Edit) error {
+	if err := CheckTouched(after, e); err != nil {
+		return err
+	}
+	if after.time < before.time || after.nextProducer < before.nextProducer || after.orphanFloor < before.orphanFloor {
+		return broken("time, next producer id or orphan floor fell")
+	}
+	switch e := e.(type) {
+	case Trim:
+		return checkPartitionStep(before, after, e.Partition)
+	case CommitSegment:
+		old, _ := before.Node(e.Node)
+		if now, ok := after.Node(e.Node); ok && now.Last < old.Last {
+			return broken("node %s fell from %d to %d", e.Node, old.Last, now.Last)
+		}
+		for i := range e.Units {
+			for j := range e.Units[i].Appends {
+				if err := checkPartitionStep(before, after, e.Units[i].Appends[j].Partition); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func checkPartitionStep(before, after *State, tp TopicPartition) error {
+	old, now := before.Partition(tp), after.Partition(tp)
+	switch {
+	case old == now:
+		return nil
+	case old == nil || now == nil:
+		return broken("partition %s came or went", tp)
+	case now.end < old.end || now.logStart < old.logStart:
+		return broken("partition %s went from [%d, %d) to [%d, %d)", tp, old.logStart, old.end, now.logStart, now.end)
+	}
+	return nil
+}
+
+func (s *State) checkTopic(name string) error {
+	t, ok := s.TopicByName(name)
+	if !ok {
+		return nil
+	}
+	if byID, ok := s.Topic(t.ID); !ok || byID != t {
+		return broken("topic %q is not found by its id", name)
+	}
+	if s.Partition(TopicPartition{Topic: t.ID, Partition: t.Partitions - 1}) == nil {
+		return broken("topic %q lacks its last partition", name)
+	}
+	return nil
+}
+
+func (s *State) checkTouchedByCommit(c *CommitSegment) error {
+	seen := map[TopicPartition]struct{}{}
+	extents, exact := int64(0), true // of the object, found in the partitions
+	for i := range c.Units {
+		for j := range c.Units[i].Appends {
+			a := &c.Units[i].Appends[j]
+			if err := s.checkTouchedSequence(a); err != nil {
+				return err
+			}
+			if _, again := seen[a.Partition]; again {
+				continue
+			}
+			seen[a.Partition] = struct{}{}
+			p := s.Partition(a.Partition)
+			if p == nil {
+				continue
+			}
+			if err := checkPartitionEnds(a.Partition, p); err != nil {
+				return err
+			}
+			n, all := countNewest(p, c.Object.ID)
+			extents += n
+			exact = exact && all
+		}
+	}
+	if node, _ := s.Node(c.Node); node.Last != c.Upto {
+		return nil // refused: what is known of such an object came from elsewhere
+	}
+	object, _ := s.Object(c.Object.ID)
+	if extents > object.Extents || exact && extents < object.Extents {
+		return broken("object %s counts %d live extents, %d are there", c.Object.ID, object.Extents, extents)
+	}
+	return nil
+}
+
+// checkPartitionEnds checks the bounds and the newest extents of a partition.
+func checkPartitionEnds(tp TopicPartition, p *Partition) error {
+	first := p.extents.first()
+	switch {
+	case p.logStart < 0 || p.logStart > p.end:
+		return broken("partition %s is [%d, %d)", tp, p.logStart, p.end)
+	case first == nil && p.logStart != p.end:
+		return broken("partition %s is [%d, %d) without extents", tp, p.logStart, p.end)
+	case first == nil:
+		return nil
+	case first.Base > p.logStart || first.End() <= p.logStart:
+		return broken("partition %s starts at %d, its first extent is [%d, %d)", tp, p.logStart, first.Base, first.End())
+	}
+	end, checked := p.end, 0
+	var err error
+	p.extents.backward(func(e *Extent) bool {
+		if e.End() != end || e.Records < 1 || e.Len < 1 {
+			err = broken("partition %s has the extent [%d, %d) of %d bytes before %d", tp, e.Base, e.End(), e.Len, end)
+		}
+		end = e.Base
+		checked++
+		return err == nil && checked < touchedExtentsMax
+	})
+	return err
+}
+
+// countNewest counts the extents of an object among the newest of a partition,
+// where they lie side by side. It is not exact if they may lie deeper.
+func countNewest(p *Partition, id ObjectID) (n int64, exact bool) {
+	searched := 0
+	exact = true
+	p.extents.backward(func(e *Extent) bool {
+		if e.Object == id {
+			n++
+			return true
+		}
+		searched++
+		exact = n > 0 || searched < touchedSearchMax
+		return n == 0 && exact
+	})
+	return n, exact
+}
+
+func (s *State) checkTouchedSequence(a *Append) error {
+	if a.Producer.ID == recordbatch.NoProducer.ID {
+		return nil
+	}
+	id := sequenceID{producer: a.Producer.ID, partition: a.Partition}
+	if q := s.producers.sequence(id); q != nil {
+		return s.checkSequence(id, q)
+	}
+	return nil
+}
+
+func (s *State) checkSequence(id sequenceID, q *producerSequence) error {
+	p := s.Partition(id.partition)
+	if p == nil || q.count < 1 || q.count > rememberedBatches || q.epoch < 0 {
+		return broken("producer %d on %s: %d batches of epoch %d", id.producer, id.partition, q.count, q.epoch)
+	}
+	end, next := Offset(0), q.batches[0].first
+	for _, b := range q.batches[:q.count] {
+		if b.first < 0 || b.last < 0 || b.first != next || b.base < end {
+			return broken("producer %d on %s: batch %d to %d at %d is out of order", id.producer, id.partition, b.first, b.last, b.base)
+		}
+		end, next = b.base+Offset(b.records()), sequenceAdd(b.last, 1)
+	}
+	if end > p.end {
+		return broken("producer %d on %s: a batch ends at %d, the partition at %d", id.producer, id.partition, end, p.end)
+	}
+	return nil
+}
+
+// CheckAll checks every invariant; it is slow and meant for tests and verify.
+func CheckAll(s *State) error {
+	for _, check := range []func(*State) error{checkTopics, checkPartitions, checkNodes, checkProducers} {
+		if err := check(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkTopics(s *State) error {
+	if s.topics.Len() != s.names.Len() {
+		return broken("%d topics with %d names", s.topics.Len(), s.names.Len())
+	}
+	partitions := 0
+	var err error
+	s.topics.Scan(func(t topicByID) bool {
+		byName, _ := s.TopicByName(t.topic.Name)
+		switch {
+		case t.id != t.topic.ID || byName != t.topic:
+			err = broken("topic %s is not found by its name %q", t.id, t.topic.Name)
+		case !ValidTopicName(t.topic.Name) || !t.topic.Config.valid():
+			err = broken("topic %q has an invalid name or settings", t.topic.Name)
+		case t.topic.Partitions < 1 || t.topic.Partitions > TopicPartitionsMax:
+			err = broken("topic %q has %d partitions", t.topic.Name, t.topic.Partitions)
+		}
+		for p := range t.topic.Partitions {
+			if s.Partition(TopicPartition{Topic: t.id, Partition: p}) == nil {
+				err = broken("topic %q lacks partition %d", t.topic.Name, p)
+			}
+		}
+		partitions += int(t.topic.Partitions)
+		return err == nil
+	})
+	if err == nil && partitions != s.partitions.Len() {
+		err = broken("topics have %d partitions, %d are there", partitions, s.partitions.Len())
+	}
+	return err
+}
+
+func checkPartitions(s *State) error {
+	live := map[ObjectID]int64{}
+	extents := int64(0)
+	var err error
+	s.partitions.Scan(func(p partitionByID) bool {
+		if err = checkPartitionEnds(p.id, p.partition); err == nil {
+			err = s.checkExtents(p.id, p.partition, live)
+		}
+		extents += int64(p.partition.extents.len())
+		return err == nil
+	})
+	if err != nil {
+		return err
+	}
+	if extents != s.extents {
+		return broken("%d extents are counted, %d are there", s.extents, extents)
+	}
+	if len(live) != s.objects.Len() {
+		return broken("%d objects, %d of them in extents", s.objects.Len(), len(live))
+	}
+	s.objects.Scan(func(o Object) bool {
+		if o.Extents != live[o.ID] {
+			err = broken("object %s counts %d live extents, %d are there", o.ID, o.Extents, live[o.ID])
+		}
+		if _, ok := s.GarbageObject(o.ID); ok {
+			err = broken("object %s is live and garbage", o.ID)
+		}
+		return err == nil
+	})
+	s.garbage.Scan(func(g Garbage) bool {
+		if g.FreedAt > s.time {
+			err = broken("object %s was freed at %d, later than now, %d", g.ID, g.FreedAt, s.time)
+		}
+		return err == nil
+	})
+	return err
+}
+
+func (s *State) checkExtents(tp TopicPartition, p *Partition, live map[ObjectID]int64) error {
+	bytes, next := int64(0), Offset(0)
+	if first := p.extents.first(); first != nil {
+		next = first.Base
+	}
+	for e := range p.extents.all {
+		o, ok := s.Object(e.Object)
+		switch {
+		case e.Base != next || e.Records < 1:
+			return broken("partition %s has the extent [%d, %d) after %d", tp, e.Base, e.End(), next)
+		case !ok:
+			return broken("partition %s has an extent of object %s, which is gone", tp, e.Object)
+		case e.Pos < 0 || e.Len < 1 || int64(e.Pos) > o.Size-e.Len:
+			return broken("partition %s has an extent of bytes %d+%d of object %s, which has %d", tp, e.Pos, e.Len, e.Object, o.Size)
+		case e.Len > ExtentCRCLenMax && e.CRC != o.IndexCRC:
+			return broken("partition %s has a long extent without its index's CRC", tp)
+		case e.CommitTime > s.time:
+			return broken("partition %s has an extent of the future", tp)
+		}
+		live[e.Object]++
+		bytes += e.Len
+		next = e.End()
+	}
+	if bytes != p.bytes {
+		return broken("partition %s counts %d bytes, %d are there", tp, p.bytes, bytes)
+	}
+	return checkChunks(tp, &p.extents)
+}
+
+// checkChunks checks what searches rely on.
+func checkChunks(tp TopicPartition, l *extentList) error {
+	if l.tailLen == 0 && l.sealedLen > 0 || l.tailLen > extentChunkLen {
+		return broken("partition %s has %d chunks and a tail of %d extents", tp, l.sealedLen, l.tailLen)
+	}
+	for _, c := range l.sealed.first(l.sealedLen) {
+		again := sealChunk(c.extents)
+		if c.base != again.base || c.maxTimestamp != again.maxTimestamp {
+			return broken("partition %s has a chunk at %d that says %d", tp, again.base, c.base)
+		}
+	}
+	return nil
+}
+
+func checkNodes(s *State) error {
+	var err error
+	s.nodes.Scan(func(n nodeByID) bool {
+		if n.node.RegisteredAt > s.time {
+			err = broken("node %s was registered at %d, later than now, %d", n.id, n.node.RegisteredAt, s.time)
+		}
+		return err == nil
+	})
+	return err
+}
+
+func checkProducers(s *State) error {
+	t := s.producers
+	if t.byID.Len() != t.byActivity.Len() || t.sequences.Len() != t.byPartition.Len() {
+		return broken("the indexes of producers differ in length")
+	}
+	var err error
+	t.byID.Scan(func(p producer) bool {
+		if _, ok := t.byActivity.Get(p); !ok || p.id < 1 || p.id >= s.nextProducer || p.lastActive > s.time {
+			err = broken("producer %d, active at %d: out of range or not found by activity", p.id, p.lastActive)
+		}
+		return err == nil
+	})
+	if err != nil {
+		return err
+	}
+	t.sequences.Scan(func(q sequenceByID) bool {
+		if _, ok := t.byID.Get(producer{id: q.id.producer}); !ok {
+			err = broken("producer %d is gone, what it sent is not", q.id.producer)
+			return false
+		}
+		if _, ok := t.byPartition.Get(q.id); !ok {
+			err = broken("producer %d on %s is not found by partition", q.id.producer, q.id.partition)
+			return false
+		}
+		err = s.checkSequence(q.id, q.sequence)
+		return err == nil
+	})
+	return err
+}

@@ -1,0 +1,175 @@
+package journal
+
+import (
+	"errors"
+	"slices"
+	"testing"
+
+	"github.com/wadilog/wadi/internal/objstore/memstore"
+)
+
+// slotsOf returns every slot that is there.
+func slotsOf(j *Journal, store *memstore.Store) (slots []Slot) {
+	for _, key := range store.Keys() {
+		if s, ok := j.keys.parseSlot(key); ok {
+			slots = append(slots, s)
+		}
+	}
+	return slots
+}
+
+func partsOf(j *Journal, store *memstore.Store) (n int) {
+	for _, key := range store.Keys() {
+		if _, ok := j.keys.parsePart(key); ok {
+			n++
+		}
+	}
+	return n
+}
+
+func TestPruneKeepsWhatTheProtocolNeeds(t *testing.T) {
+	store := memstore.New()
+	j := open(t, store, smallParts)
+	c := begin(t, j) // genesis in 0, claim in 1
+	c.add(t, j, Edits, "2")
+	c.snapshot(t, j, "first, of three parts") // of slot 2
+	c.add(t, j, Edits, "3")
+	c.add(t, j, Claim, "4")
+	c.add(t, j, Edits, "5")
+	c.add(t, j, Edits, "6")
+
+	prune := func(want int) {
+		t.Helper()
+		if n, err := j.Prune(t.Context(), nil); n != want || err != nil {
+			t.Fatalf("pruned %d, %v, want %d", n, err, want)
+		}
+	}
+	prune(0)                   // one snapshot is too few
+	c.snapshot(t, j, "second") // of slot 6
+	c.add(t, j, Edits, "7")
+	// Nothing lies below the older one but genesis and a claim.
+	prune(0)
+	c.snapshot(t, j, "third") // of slot 7
+	// A void claim, parts that no manifest names, and keys of nobody.
+	store.Replace(j.keys.slot(3), (&Entry{Slot: 3, Kind: Claim, Epoch: 9, Nonce: NewNonce(), Prev: NewNonce()}).Append(nil))
+	store.Replace(j.keys.part(5, partID(NewNonce()), 0), []byte("abandoned"))
+	store.Replace(j.keys.part(7, partID(NewNonce()), 0), []byte("under way"))
+	store.Replace(j.keys.slots+"0000x", []byte("foreign"))
+	store.Replace(j.keys.parts+"x", []byte("foreign"))
+	store.Replace(j.keys.manifests+"x", []byte("foreign"))
+	foreign := len(store.Keys())
+	// Slots 2, 3 and 5, the manifest of slot 2 and its three parts, the abandoned part.
+	prune(8)
+	if want := []Slot{0, 1, 4, 6, 7}; !slices.Equal(slotsOf(j, store), want) {
+		t.Errorf("slots %v, want %v", slotsOf(j, store), want)
+	}
+	if slots, err := j.Snapshots(t.Context()); err != nil || !slices.Equal(slots, []Slot{6, 7}) {
+		t.Errorf("snapshots %v, %v", slots, err)
+	}
+	if n := partsOf(j, store); n != 3 {
+		t.Errorf("%d parts are left, want the two of snapshots and the one under way", n)
+	}
+	if len(store.Keys()) != foreign-8 {
+		t.Errorf("something else was deleted: %v", store.Keys())
+	}
+	prune(0)
+}
+
+func TestPruneVerifiesFirst(t *testing.T) {
+	store := memstore.New()
+	j := open(t, store)
+	c := begin(t, j)
+	for range 3 {
+		c.add(t, j, Edits, "")
+		c.snapshot(t, j, "state")
+	}
+	latest, err := j.LatestSnapshot(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole := store.Clone()
+	broken := errors.New("does not decode")
+	var corrupt *CorruptError
+	for name, test := range map[string]struct {
+		damage func(*memstore.Store)
+		verify VerifySnapshot
+		want   func(error) bool
+	}{
+		"part is damaged": {
+			damage: func(s *memstore.Store) { s.Replace(latest.Parts[0].Key, []byte("stale")) },
+			want:   func(err error) bool { return errors.As(err, &corrupt) },
+		},
+		"part is missing": {
+			damage: func(s *memstore.Store) { s.Replace(latest.Parts[0].Key, nil) },
+			want:   func(err error) bool { return errors.As(err, &corrupt) },
+		},
+		"manifest is damaged": {
+			damage: func(s *memstore.Store) { s.Replace(j.keys.manifest(latest.Slot), []byte("x")) },
+			want:   func(err error) bool { return errors.As(err, &corrupt) },
+		},
+		"content does not decode": {
+			verify: func(_ SnapshotInfo, read func(func([]byte) error) error) error {
+				if err := read(func([]byte) error { return nil }); err != nil {
+					return err
+				}
+				return broken
+			},
+			want: func(err error) bool { return errors.Is(err, broken) },
+		},
+		"content is not read": {
+			verify: func(SnapshotInfo, func(func([]byte) error) error) error { return nil },
+			want:   func(err error) bool { return err != nil },
+		},
+		"newest slots are gone": {
+			damage: func(s *memstore.Store) { s.Replace(j.keys.slot(latest.Slot), nil) },
+			want:   func(err error) bool { return errors.Is(err, ErrNoEntry) },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := whole.Clone()
+			if test.damage != nil {
+				test.damage(store)
+			}
+			j := open(t, store)
+			before := slotsOf(j, store)
+			if _, err := j.Prune(t.Context(), test.verify); err == nil || !test.want(err) {
+				t.Errorf("got %v", err)
+			}
+			if after := slotsOf(j, store); !slices.Equal(after, before) {
+				t.Errorf("slots %v of %v are left", after, before)
+			}
+		})
+	}
+}
+
+func TestPruneGoesOnWhereItStopped(t *testing.T) {
+	store := memstore.New()
+	j := open(t, store)
+	j.pruneDeletesMax = 1100 // more than a page of a listing
+	c := begin(t, j)
+	for slot := range Slot(2500) {
+		if c.next = slot + 2; slot%500 == 7 {
+			c.claims = append(c.claims, c.next)
+		}
+		store.Replace(j.keys.slot(c.next), []byte("x"))
+	}
+	c.next++
+	c.snapshot(t, j, "one")
+	c.add(t, j, Edits, "")
+	c.snapshot(t, j, "two")
+	var rounds []int
+	for range 4 {
+		n, err := j.Prune(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rounds = append(rounds, n)
+	}
+	// Of the slots 2 to 2501, five are claims and the last is the snapshot's own.
+	if want := []int{1100, 1100, 2494 - 2200, 0}; !slices.Equal(rounds, want) {
+		t.Errorf("deleted %v, want %v", rounds, want)
+	}
+	if want := []Slot{0, 1, 9, 509, 1009, 1509, 2009, 2501, 2502}; !slices.Equal(slotsOf(j, store), want) {
+		t.Errorf("slots %v, want %v", slotsOf(j, store), want)
+	}
+}

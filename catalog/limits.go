@@ -1,0 +1,49 @@
+package catalog
+
+// How much one catalog holds. Every replica must use the same numbers, since
+// they decide the outcome of edits: raising one takes a new feature level.
+const (
+	// TopicPartitionsMax bounds the partitions of one topic.
+	TopicPartitionsMax = 10_000
+	// PartitionsMax bounds the partitions of all topics.
+	PartitionsMax = 1_000_000
+	// ExtentsMax bounds the extents of all partitions, and so the objects.
+	ExtentsMax = 10_000_000
+	// NodesMax bounds the registered ingest node ids.
+	NodesMax = 100_000
+	// ProducersMax bounds the producer ids that have not expired.
+	ProducersMax = 1_000_000
+	// ProducerPartitionsMax bounds the pairs of producer id and partition for
+	// which batches are remembered.
+	ProducerPartitionsMax = 4_000_000
+)
+
+// ProducerExpiryMs is how long after its last batch, or after it was given out,
+// a producer id is forgotten, in ms of journal time.
+const ProducerExpiryMs = 24 * 60 * 60 * 1000
+
+// expiryStepsMax bounds the work of one ExpireProducers: ids and partitions of
+// ids forgotten.
+const expiryStepsMax = 10_000
+
+// capacity is the limits as a State applies them. Only tests have others than
+// the constants above.
+type capacity struct {
+	partitions         int
+	extents            int64
+	nodes              int
+	producers          int
+	producerPartitions int
+	expirySteps        int
+}
+
+func defaultCapacity() capacity {
+	return capacity{
+		partitions:         PartitionsMax,
+		extents:            ExtentsMax,
+		nodes:              NodesMax,
+		producers:          ProducersMax,
+		producerPartitions: ProducerPartitionsMax,
+		expirySteps:        expiryStepsMax,
+	}
+}

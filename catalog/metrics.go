@@ -1,0 +1,42 @@
+package catalog
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+type metrics struct {
+	leader         prometheus.Gauge
+	epoch          prometheus.Gauge
+	slot           prometheus.Gauge
+	edits          prometheus.Counter
+	editsPerSlot   prometheus.Histogram
+	claims         prometheus.Counter
+	deposed        prometheus.Counter
+	snapshots      prometheus.Counter
+	snapshotErrors prometheus.Counter
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	f := promauto.With(reg)
+	return &metrics{
+		leader:         f.NewGauge(prometheus.GaugeOpts{Name: "wadi_catalog_leader", Help: "1 while this node believes that it writes the journal."}),
+		epoch:          f.NewGauge(prometheus.GaugeOpts{Name: "wadi_catalog_epoch", Help: "Epoch of the newest claim that the replica knows."}),
+		slot:           f.NewGauge(prometheus.GaugeOpts{Name: "wadi_catalog_slot", Help: "Journal slot that the replica is at."}),
+		edits:          f.NewCounter(prometheus.CounterOpts{Name: "wadi_catalog_edits_total", Help: "Edits that this node committed as the leader."}),
+		editsPerSlot:   f.NewHistogram(prometheus.HistogramOpts{Name: "wadi_catalog_edits_per_slot", Help: "Edits in one journal entry.", Buckets: prometheus.ExponentialBuckets(1, 2, 10)}),
+		claims:         f.NewCounter(prometheus.CounterOpts{Name: "wadi_catalog_claims_total", Help: "Times that this node took the lead."}),
+		deposed:        f.NewCounter(prometheus.CounterOpts{Name: "wadi_catalog_deposed_total", Help: "Times that this node found another in the slot it wanted."}),
+		snapshots:      f.NewCounter(prometheus.CounterOpts{Name: "wadi_catalog_snapshots_total", Help: "Snapshots written."}),
+		snapshotErrors: f.NewCounter(prometheus.CounterOpts{Name: "wadi_catalog_snapshot_errors_total", Help: "Snapshots or prunings that failed."}),
+	}
+}
+
+func (m *metrics) observe(r *replica, leader bool) {
+	m.leader.Set(0)
+	if leader {
+		m.leader.Set(1)
+	}
+	m.epoch.Set(float64(r.epoch))
+	m.slot.Set(float64(r.last))
+}

@@ -1,0 +1,78 @@
+package catalog
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/wadilog/wadi/catalog/journal"
+)
+
+// Where a proposal stands. It goes from queued to sent and back when another
+// node took the slot; given up ends it.
+const (
+	proposalQueued int32 = iota
+	proposalSent
+	proposalGivenUp
+)
+
+// Proposal is an edit on its way into the journal.
+type Proposal struct {
+	edit  Edit
+	size  int // bytes; upper bound of its encoding with its result
+	stage atomic.Int32
+	done  chan struct{} // closed when result and err are set
+
+	result Result
+	err    error
+}
+
+// Done is closed when the proposal is settled; then Wait returns at once.
+func (p *Proposal) Done() <-chan struct{} { return p.done }
+
+// Wait returns what became of the edit. If ctx ends first, an edit that was not
+// sent yet is withdrawn (ErrNotCommitted); of others the error is
+// ErrUnknownOutcome.
+func (p *Proposal) Wait(ctx context.Context) (Result, error) {
+	select {
+	case <-p.done:
+		return p.result, p.err
+	case <-ctx.Done():
+	}
+	if p.stage.CompareAndSwap(proposalQueued, proposalGivenUp) {
+		return Result{}, fmt.Errorf("%w: %w", ErrNotCommitted, ctx.Err())
+	}
+	select {
+	case <-p.done: // settled meanwhile
+		return p.result, p.err
+	default:
+		return Result{}, fmt.Errorf("%w: %w", ErrUnknownOutcome, ctx.Err())
+	}
+}
+
+func (p *Proposal) resolve(r Result, err error) {
+	p.result, p.err = r, err
+	close(p.done)
+}
+
+// entryPayloadMax is what the edits of one entry may take; the rest of the
+// entry is its own fields.
+const entryPayloadMax = journal.EntryBytesMax - 4096
+
+// encodedSizeMax bounds the bytes of an edit and its result in a payload.
+func encodedSizeMax(e Edit) int {
+	const (
+		fixed     = 1024 // any edit without its lists: names are at most 249 bytes
+		perUnit   = 64   // count and error
+		perAppend = 160  // every field at its longest, and its result
+	)
+	commit, ok := e.(CommitSegment)
+	if !ok {
+		return fixed
+	}
+	size := fixed + perUnit*len(commit.Units)
+	for i := range commit.Units {
+		size += perAppend * len(commit.Units[i].Appends)
+	}
+	return size
+}

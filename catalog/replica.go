@@ -1,0 +1,213 @@
+package catalog
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/wadilog/wadi/catalog/journal"
+)
+
+// errReload says that the replica's place in the journal cannot be followed
+// from: slots after it were deleted, or it had followed a void claim.
+var errReload = errors.New("the replica lost its place in the journal")
+
+// DivergedError is a replica that does not agree with the journal. It must not
+// go on: either its memory or its code differs from the writer's.
+type DivergedError struct {
+	Slot   journal.Slot
+	Reason string
+}
+
+func (e *DivergedError) Error() string {
+	return fmt.Sprintf("catalog differs from the journal at slot %d: %s", e.Slot, e.Reason)
+}
+
+// replica is the state as of one entry of the journal.
+type replica struct {
+	state *State
+	last  journal.Slot
+	nonce journal.Nonce // of the entry in last
+	epoch uint64        // of the newest claim
+	// claims are the slots of all claims up to last; snapshots name them.
+	claims []journal.Slot
+	// sinceSnapshot counts what follows the newest snapshot known here.
+	sinceSnapshot journalLength
+}
+
+type journalLength struct {
+	slots int
+	bytes int64
+}
+
+// place moves the replica to an entry that was applied.
+func (r *replica) place(e *journal.Entry) {
+	r.last, r.nonce = e.Slot, e.Nonce
+	r.sinceSnapshot.slots++
+	r.sinceSnapshot.bytes += int64(len(e.Payload))
+}
+
+// load builds a replica from the newest snapshot, or from slot 0, and follows
+// the journal to its end. An empty bucket gets its slot 0.
+func load(ctx context.Context, j *journal.Journal, readAhead int) (*replica, error) {
+	for {
+		r, err := loadBase(ctx, j)
+		if err == nil {
+			_, err = r.follow(ctx, j, readAhead)
+		}
+		if errors.Is(err, errReload) {
+			// A newer snapshot came, and the slots that this load needed went,
+			// while it ran. Each turn starts from a newer snapshot.
+			continue
+		}
+		return r, err
+	}
+}
+
+func loadBase(ctx context.Context, j *journal.Journal) (*replica, error) {
+	info, err := j.LatestSnapshot(ctx)
+	if errors.Is(err, journal.ErrNoSnapshot) {
+		return loadGenesis(ctx, j)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var dec StateDecoder
+	if err := j.ReadSnapshot(ctx, info, dec.Write); err != nil {
+		if errors.Is(err, journal.ErrNoEntry) {
+			return nil, errReload
+		}
+		return nil, err
+	}
+	state, err := dec.State()
+	if err != nil {
+		return nil, fmt.Errorf("decode the snapshot of slot %d: %w", info.Slot, err)
+	}
+	return &replica{
+		state:  state,
+		last:   info.Slot,
+		nonce:  info.Nonce,
+		epoch:  info.Epoch,
+		claims: info.Claims,
+	}, nil
+}
+
+func loadGenesis(ctx context.Context, j *journal.Journal) (*replica, error) {
+	e, err := j.Read(ctx, 0)
+	if errors.Is(err, journal.ErrNoEntry) {
+		e, err = writeGenesis(ctx, j)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if e.Kind != journal.Genesis || len(e.Payload) != 16 {
+		return nil, &DivergedError{Slot: 0, Reason: "it holds no cluster id"}
+	}
+	state := NewState([16]byte(e.Payload))
+	state.Advance(e.Time)
+	return &replica{state: state, nonce: e.Nonce}, nil
+}
+
+func writeGenesis(ctx context.Context, j *journal.Journal) (journal.Entry, error) {
+	id := newNonce()
+	e := journal.Entry{Kind: journal.Genesis, Nonce: newNonce(), Time: j.StoreTime(), Payload: id[:]}
+	_, err := j.Write(ctx, &e)
+	if taken := (*journal.TakenError)(nil); errors.As(err, &taken) {
+		return taken.Entry, nil
+	}
+	return e, err
+}
+
+// follow applies the entries after the replica's last one until a listing
+// finds none: at that moment the replica was current. It returns the
+// partitions that changed. errReload says that the replica is of no more use.
+func (r *replica) follow(ctx context.Context, j *journal.Journal, readAhead int) (touched, error) {
+	changed := newTouched()
+	for {
+		slots, err := j.After(ctx, r.last, readAhead)
+		if err != nil {
+			return changed, err
+		}
+		if len(slots) == 0 {
+			return changed, nil
+		}
+		for i, slot := range slots {
+			if slot != r.last+1+journal.Slot(i) {
+				return changed, errReload
+			}
+		}
+		entries, err := readSlots(ctx, j, slots)
+		if err != nil {
+			return changed, err
+		}
+		// What was applied goes into a state of its own, so that views handed
+		// out before stay as they are.
+		next := *r
+		next.state = r.state.Clone()
+		for i := range entries {
+			if err := next.apply(&entries[i], changed); err != nil {
+				return changed, err
+			}
+		}
+		*r = next
+	}
+}
+
+func readSlots(ctx context.Context, j *journal.Journal, slots []journal.Slot) ([]journal.Entry, error) {
+	entries := make([]journal.Entry, len(slots))
+	group, ctx := errgroup.WithContext(ctx)
+	for i, slot := range slots {
+		group.Go(func() (err error) {
+			entries[i], err = j.Read(ctx, slot)
+			if errors.Is(err, journal.ErrNoEntry) {
+				return errReload
+			}
+			return err
+		})
+	}
+	return entries, group.Wait()
+}
+
+// apply carries out one entry of another writer and compares the outcomes.
+func (r *replica) apply(e *journal.Entry, changed touched) error {
+	if e.Prev != r.nonce {
+		// The entry before, the replica's last, was a void claim.
+		return errReload
+	}
+	r.state.Advance(e.Time)
+	switch e.Kind {
+	case journal.Claim:
+		if e.Epoch <= r.epoch {
+			return &DivergedError{Slot: e.Slot, Reason: fmt.Sprintf("a claim of epoch %d follows epoch %d", e.Epoch, r.epoch)}
+		}
+		r.epoch = e.Epoch
+		// The capped slice keeps replicas that were copied from each other apart.
+		r.claims = append(r.claims[:len(r.claims):len(r.claims)], e.Slot)
+	case journal.Edits:
+		if e.Epoch != r.epoch {
+			return &DivergedError{Slot: e.Slot, Reason: fmt.Sprintf("an entry of epoch %d within epoch %d", e.Epoch, r.epoch)}
+		}
+		edits, results, err := DecodeEdits(e.Payload)
+		if err != nil {
+			return fmt.Errorf("decode slot %d: %w", e.Slot, err)
+		}
+		for i, edit := range edits {
+			if own := Apply(r.state, edit); !ResultsEqual(own, results[i]) {
+				return &DivergedError{Slot: e.Slot, Reason: fmt.Sprintf("edit %d (%T) came out as %+v, not %+v", i, edit, own, results[i])}
+			}
+			changed.add(edit)
+		}
+	default:
+		return &DivergedError{Slot: e.Slot, Reason: fmt.Sprintf("entry of unknown kind %d", e.Kind)}
+	}
+	r.place(e)
+	return nil
+}
+
+func newNonce() (n journal.Nonce) {
+	_, _ = rand.Read(n[:]) // never fails: it ends the process instead
+	return n
+}

@@ -1,0 +1,65 @@
+package catalog
+
+import (
+	"context"
+	"time"
+
+	"github.com/wadilog/wadi/catalog/journal"
+)
+
+// snapshotJob is a view to be stored as a snapshot.
+type snapshotJob struct {
+	info  journal.SnapshotInfo
+	state *State
+}
+
+// maybeSnapshot starts a snapshot of the replica when enough journal has piled
+// up since the last one, unless one is being written.
+func (c *Catalog) maybeSnapshot() {
+	since := c.replica.sinceSnapshot
+	if since.slots < c.cfg.SnapshotSlots && since.bytes < c.cfg.SnapshotBytes {
+		return
+	}
+	if !c.snapshotting.CompareAndSwap(false, true) {
+		return
+	}
+	c.replica.sinceSnapshot = journalLength{}
+	c.snapshots <- snapshotJob{ // has room: only one is under way
+		info: journal.SnapshotInfo{
+			Slot:   c.replica.last,
+			Nonce:  c.replica.nonce,
+			Epoch:  c.replica.epoch,
+			Time:   c.replica.state.Time(),
+			Level:  c.replica.state.Level(),
+			Claims: c.replica.claims,
+		},
+		state: c.replica.state,
+	}
+}
+
+// runSnapshots writes snapshots and prunes the journal below them. A failure
+// leaves the journal longer than it needs to be; the next snapshot tries again.
+func (c *Catalog) runSnapshots(ctx context.Context) error {
+	for {
+		var job snapshotJob
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case job = <-c.snapshots:
+		}
+		begun := time.Now()
+		_, err := c.journal.WriteSnapshot(ctx, job.info, job.state.Encode)
+		deleted := 0
+		if err == nil {
+			deleted, err = c.journal.Prune(ctx)
+		}
+		if err != nil {
+			c.metrics.snapshotErrors.Inc()
+			c.logger.Warn("snapshot failed", "slot", job.info.Slot, "error", err)
+		} else {
+			c.metrics.snapshots.Inc()
+			c.logger.Info("snapshot written", "slot", job.info.Slot, "deleted", deleted, "seconds", time.Since(begun).Seconds())
+		}
+		c.snapshotting.Store(false)
+	}
+}

@@ -1,0 +1,323 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/wadilog/wadi/catalog"
+	"github.com/wadilog/wadi/ingest/wal"
+	"github.com/wadilog/wadi/internal/failpoint"
+	"github.com/wadilog/wadi/internal/objstore"
+	"github.com/wadilog/wadi/internal/recordbatch"
+)
+
+// committer is the catalog, as ingest sees it.
+type committer interface {
+	Ready() <-chan struct{}
+	View() *catalog.State
+	Submit(e catalog.Edit) (*catalog.Proposal, error)
+	Propose(ctx context.Context, e catalog.Edit) (catalog.Result, error)
+}
+
+// uploader puts a sealed segment into the bucket, and tries until ctx ends.
+type uploader interface {
+	Upload(ctx context.Context, key string, body []byte) (objstore.Receipt, error)
+}
+
+// warmer takes the body of a segment that was just committed, for readers of
+// this node. It may keep body.
+type warmer interface {
+	Warm(id catalog.ObjectID, body []byte)
+}
+
+// Ingester takes records for any partition and brings them into the log.
+type Ingester struct {
+	cfg     Config
+	catalog committer
+	wal     *wal.Log // nil: acks=all only
+	logger  *slog.Logger
+	metrics *metrics
+	node    catalog.NodeID
+	lane    *lane
+	keyless atomic.Uint64
+
+	ready     chan struct{} // closed when requests are taken
+	stopped   chan struct{} // closed when Run has returned
+	flushWake chan struct{} // holds a value when the flush controller is to look
+
+	admission   admission
+	validations chan struct{} // a token for each validation that may run
+
+	// mu makes numbers, write-ahead frames and units follow the same order.
+	mu        sync.Mutex
+	number    uint64          // guarded by mu; of the newest unit
+	flush     flushController // guarded by mu
+	draining  bool            // guarded by mu
+	unsettled int             // guarded by mu; units that are not resolved
+	drained   chan struct{}   // closed when draining and unsettled is 0
+}
+
+// New returns an ingest node under a new node id, which is that of
+// its write-ahead log, if it has one. Nothing is taken before Run is ready.
+func New(cfg Config, c committer, up uploader, warm warmer, log *wal.Log, logger *slog.Logger, reg prometheus.Registerer) (*Ingester, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	g := &Ingester{
+		cfg:         cfg,
+		catalog:     c,
+		wal:         log,
+		logger:      logger,
+		node:        uuid.New(),
+		ready:       make(chan struct{}),
+		stopped:     make(chan struct{}),
+		flushWake:   make(chan struct{}, 1),
+		admission:   admission{limit: cfg.BufferBytesMax, retryAfter: cfg.RetryAfter, closed: "starting"},
+		validations: make(chan struct{}, cfg.ValidationsMax),
+		flush:       newFlushController(cfg),
+		drained:     make(chan struct{}),
+	}
+	if log != nil {
+		g.node = log.Node()
+	}
+	g.metrics = newMetrics(reg, &g.admission)
+	g.lane = g.newLane(g.node, 0, up, warm)
+	g.lane.settled = g.segmentSettled
+	return g, nil
+}
+
+func (g *Ingester) newLane(node catalog.NodeID, last uint64, up uploader, warm warmer) *lane {
+	return &lane{
+		node:     node,
+		catalog:  g.catalog,
+		uploader: up,
+		warmer:   warm,
+		logger:   g.logger,
+		metrics:  g.metrics,
+		settled:  func(*sealedSegment) {},
+		uploads:  make(chan struct{}, g.cfg.UploadsMax),
+		queue:    make(chan *upload, g.cfg.UploadsMax),
+		sent:     last,
+		sealed:   last,
+	}
+}
+
+// Ready is closed when the node takes records.
+func (g *Ingester) Ready() <-chan struct{} { return g.ready }
+
+// Accepting tells why no records are taken at the moment, nil if they are.
+func (g *Ingester) Accepting() error { return g.admission.take(0) }
+
+// Run registers the node, commits what earlier lives left in the write-ahead
+// buffer, and then serves until ctx ends. An error of the write-ahead buffer
+// ends it at once: after a failed fsync nothing may be acknowledged.
+func (g *Ingester) Run(ctx context.Context) error {
+	defer close(g.stopped)
+	group, ctx := errgroup.WithContext(ctx)
+	if g.wal != nil {
+		group.Go(func() error { return g.wal.Run(ctx) })
+	}
+	group.Go(func() error {
+		if err := g.start(ctx); err != nil {
+			return err
+		}
+		group.Go(func() error { return g.lane.run(ctx) })
+		group.Go(func() error { return g.runFlush(ctx) })
+		close(g.ready)
+		g.admission.open()
+		return nil
+	})
+	err := group.Wait()
+	g.admission.close("stopped")
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+func (g *Ingester) start(ctx context.Context) error {
+	select {
+	case <-g.catalog.Ready():
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	register := catalog.RegisterNode{Node: g.node, HasWAL: g.wal != nil}
+	if err := g.proposeUntilDone(ctx, register); err != nil {
+		return fmt.Errorf("register the node: %w", err)
+	}
+	if g.wal == nil {
+		return nil
+	}
+	return g.replay(ctx)
+}
+
+// proposeUntilDone repeats an edit that does no harm twice.
+func (g *Ingester) proposeUntilDone(ctx context.Context, e catalog.Edit) error {
+	for {
+		result, err := g.catalog.Propose(ctx, e)
+		if err == nil {
+			return result.Err
+		}
+		if ctx.Err() != nil || !errors.Is(err, catalog.ErrBusy) {
+			return err
+		}
+		select {
+		case <-time.After(g.cfg.RetryAfter / 10):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// produce brings a unit into the log, or refuses it.
+func (g *Ingester) produce(ctx context.Context, u *unit, acks Acks) ([]Result, error) {
+	if acks == AcksOne && g.wal == nil {
+		return nil, ErrNoWAL
+	}
+	if n := u.catalogAppends(); n > g.cfg.SegmentAppendsMax {
+		return nil, &recordbatch.TooLargeError{What: "request's number of batches", Bytes: int64(n), Limit: int64(g.cfg.SegmentAppendsMax)}
+	}
+	if err := g.admission.take(u.bytes); err != nil {
+		g.metrics.refused.Inc()
+		return nil, err
+	}
+	ticket, err := g.enqueue(u, acks)
+	if err != nil {
+		g.admission.give(u.bytes)
+		return nil, err
+	}
+	if acks == AcksAll {
+		return u.wait(ctx, g.stopped)
+	}
+	if err := ticket.Wait(ctx); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
+	}
+	failpoint.Hit("ingest/after-wal-ack")
+	results := make([]Result, len(u.appends))
+	for i := range u.appends {
+		a := &u.appends[i]
+		results[i] = Result{Partition: a.partition.Partition, BaseOffset: -1, Records: a.records, Timestamp: a.timestamp}
+	}
+	return results, nil
+}
+
+// enqueue gives the unit its number and its place in the open segment, and
+// with acks=1 in the write-ahead buffer.
+func (g *Ingester) enqueue(u *unit, acks Acks) (wal.Ticket, error) {
+	var frame [][]byte
+	if acks == AcksOne {
+		frame = u.frame()
+		u.walled = true
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.draining {
+		return wal.Ticket{}, &OverloadedError{Reason: "draining", RetryAfter: g.cfg.RetryAfter}
+	}
+	var ticket wal.Ticket
+	if acks == AcksOne {
+		var err error
+		if ticket, err = g.wal.Append(g.number+1, frame...); err != nil {
+			return ticket, g.walError(err)
+		}
+	}
+	g.number++
+	u.number = g.number
+	g.flush.open.add(u, time.Now())
+	g.unsettled++
+	if len(g.flush.open.units) == 1 || g.flush.full() {
+		g.wakeFlush()
+	}
+	return ticket, nil
+}
+
+// walError says what a frame that was not taken means for the caller.
+func (g *Ingester) walError(err error) error {
+	switch {
+	case errors.Is(err, wal.ErrTooLarge):
+		return fmt.Errorf("write-ahead buffer: %w: %w", recordbatch.ErrTooLarge, err)
+	case errors.Is(err, wal.ErrBusy), errors.Is(err, wal.ErrFull):
+		return &OverloadedError{Reason: "write-ahead buffer full", RetryAfter: g.cfg.RetryAfter}
+	default:
+		return &OverloadedError{Reason: "write-ahead buffer failed", RetryAfter: g.cfg.RetryAfter}
+	}
+}
+
+// segmentSettled gives back what a segment's units held.
+func (g *Ingester) segmentSettled(s *sealedSegment) {
+	if g.wal != nil {
+		// Every unit up to the last of this segment has been committed,
+		// refused by the catalog, or was never promised.
+		g.wal.Release(s.units[len(s.units)-1].number)
+	}
+	for _, u := range s.units {
+		g.admission.give(u.bytes)
+	}
+	g.mu.Lock()
+	g.unsettled -= len(s.units)
+	g.closeIfDrained()
+	g.mu.Unlock()
+	g.flushSettled()
+}
+
+// closeIfDrained wants mu held.
+func (g *Ingester) closeIfDrained() {
+	if !g.draining || g.unsettled > 0 {
+		return
+	}
+	select {
+	case <-g.drained:
+	default:
+		close(g.drained)
+	}
+}
+
+// Drain refuses further requests, commits what the node holds, and removes its
+// id from the catalog. If ctx ends first the rest stays in the write-ahead
+// buffer, and the error says so.
+func (g *Ingester) Drain(ctx context.Context) error {
+	g.admission.close("draining")
+	g.mu.Lock()
+	g.draining = true
+	g.closeIfDrained()
+	g.mu.Unlock()
+	g.wakeFlush()
+	select {
+	case <-g.drained:
+	case <-g.stopped:
+		return errors.New("drain: the ingest node has stopped")
+	case <-ctx.Done():
+		return fmt.Errorf("drain: %w", ctx.Err())
+	}
+	select {
+	case <-g.ready:
+	default:
+		return nil // it never began, so it holds nothing and may not be registered
+	}
+	if err := g.proposeUntilDone(ctx, catalog.RemoveNode{Node: g.node}); err != nil {
+		return fmt.Errorf("drain: remove the node id: %w", err)
+	}
+	return nil
+}
+
+// Close removes the write-ahead files of a drained node, and gives its
+// directory free. Call it after Run has returned.
+func (g *Ingester) Close() error {
+	if g.wal == nil {
+		return nil
+	}
+	var err error
+	if g.wal.Empty() {
+		err = g.wal.Remove()
+	}
+	return errors.Join(err, g.wal.Close())
+}

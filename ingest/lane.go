@@ -1,0 +1,231 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/wadilog/wadi/catalog"
+	"github.com/wadilog/wadi/internal/failpoint"
+	"github.com/wadilog/wadi/internal/segment"
+)
+
+// lane brings the sealed segments of one node id into the bucket and the
+// catalog: several uploads at a time, commits in order.
+type lane struct {
+	node     catalog.NodeID
+	catalog  committer
+	uploader uploader
+	warmer   warmer
+	logger   *slog.Logger
+	metrics  *metrics
+	settled  func(s *sealedSegment) // called in order, after a segment's units were resolved
+
+	uploads chan struct{} // a token for each upload that may run
+	queue   chan *upload  // in order of sealing
+	sent    uint64        // owned by the committing goroutine: last number that a commit was sent for
+	sealed  uint64        // owned by the sender: last number that was sealed
+}
+
+// upload is a segment on its way; done has a value when the PUT has ended.
+type upload struct {
+	segment *sealedSegment
+	after   uint64
+	upto    uint64
+	done    chan error
+	begun   time.Time
+}
+
+// send takes the units of one segment in their order. It returns once an
+// upload is under way, and waits while too many are.
+func (l *lane) send(ctx context.Context, units []*unit) error {
+	select {
+	case l.uploads <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	up := &upload{after: l.sealed, upto: units[len(units)-1].number, done: make(chan error, 1), begun: time.Now()}
+	l.sealed = up.upto
+	id := ulid.MustNew(uint64(l.catalog.View().Time()), ulid.DefaultEntropy())
+	sealed, err := seal(id, segment.Origin{Node: l.node, After: up.after, Upto: up.upto}, units)
+	if err != nil {
+		return fmt.Errorf("seal a segment: %w", err) // a bug: what it is made of was validated
+	}
+	up.segment = sealed
+	failpoint.Hit("ingest/after-seal")
+	go func() {
+		defer func() { <-l.uploads }()
+		_, err := l.uploader.Upload(ctx, segment.Key(sealed.ID), sealed.Body)
+		up.done <- err
+	}()
+	select {
+	case l.queue <- up:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// run commits what was sent, in order, until ctx ends.
+func (l *lane) run(ctx context.Context) error {
+	settling := make(chan *commit, cap(l.queue))
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		defer close(settling)
+		for {
+			var up *upload
+			select {
+			case up = <-l.queue:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			c, err := l.commit(ctx, up)
+			if err != nil {
+				return err
+			}
+			select {
+			case settling <- c:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	})
+	group.Go(func() error {
+		for c := range settling {
+			if err := l.settle(ctx, c); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return group.Wait()
+}
+
+// commit is a segment whose edit was submitted.
+type commit struct {
+	*upload
+	taking   []bool
+	where    []unitResults
+	proposal *catalog.Proposal // nil if every unit was withdrawn
+}
+
+// commit waits for the upload and submits the edit that gives its units their
+// offsets.
+func (l *lane) commit(ctx context.Context, up *upload) (*commit, error) {
+	select {
+	case err := <-up.done:
+		if err != nil {
+			return nil, fmt.Errorf("upload %s: %w", segment.Key(up.segment.ID), err)
+		}
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	failpoint.Hit("ingest/after-upload")
+	c := &commit{upload: up, taking: make([]bool, len(up.segment.units))}
+	some := false
+	for i, u := range up.segment.units {
+		c.taking[i] = u.beginCommit()
+		some = some || c.taking[i]
+	}
+	if !some {
+		return c, nil
+	}
+	edit := catalog.CommitSegment{
+		Node:  l.node,
+		After: l.sent,
+		Upto:  up.upto,
+		Object: catalog.NewObject{
+			ID:       up.segment.ID,
+			Kind:     catalog.SegmentObject,
+			Size:     int64(len(up.segment.Body)),
+			IndexPos: up.segment.IndexPos,
+			IndexCRC: up.segment.IndexCRC,
+		},
+	}
+	edit.Units, c.where = up.segment.commitUnits(c.taking)
+	var err error
+	c.proposal, err = submit(ctx, l.catalog, edit)
+	if err != nil {
+		return nil, err
+	}
+	l.sent = up.upto
+	return c, nil
+}
+
+// submit queues an edit, and waits while the queue is full.
+func submit(ctx context.Context, c committer, e catalog.Edit) (*catalog.Proposal, error) {
+	for {
+		p, err := c.Submit(e)
+		if !errors.Is(err, catalog.ErrBusy) {
+			return p, err
+		}
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// settle waits for the catalog's answer and hands it to the units.
+func (l *lane) settle(ctx context.Context, c *commit) error {
+	if c.proposal != nil {
+		result, err := c.proposal.Wait(ctx)
+		if err == nil {
+			err = result.Err
+		}
+		var order *catalog.CommitOrderError
+		switch {
+		case err == nil:
+		case errors.As(err, &order) && order.Last == c.upto:
+			// It had been committed before; what came of it is not known here.
+			l.unknown(c, err)
+			l.settled(c.segment)
+			return nil
+		default:
+			l.unknown(c, err)
+			return fmt.Errorf("commit %s: %w", segment.Key(c.segment.ID), err)
+		}
+		failpoint.Hit("ingest/after-commit")
+		l.warmer.Warm(c.segment.ID, c.segment.Body)
+		for i, u := range c.segment.units {
+			if !c.taking[i] {
+				continue
+			}
+			results, err := c.segment.resultsOf(i, c.where[i], result.Units)
+			if err == nil {
+				for j := range results {
+					l.metrics.records.Add(float64(results[j].Records))
+				}
+				l.metrics.bytes.Add(float64(u.bytes))
+			}
+			u.resolve(results, err)
+		}
+		l.metrics.commitSeconds.Observe(time.Since(c.begun).Seconds())
+	}
+	for i, u := range c.segment.units {
+		if !c.taking[i] {
+			l.metrics.withdrawn.Inc()
+			u.resolve(nil, ErrNotCommitted)
+		}
+	}
+	l.settled(c.segment)
+	return nil
+}
+
+// unknown resolves the units of a commit that may have happened.
+func (l *lane) unknown(c *commit, err error) {
+	for i, u := range c.segment.units {
+		if c.taking[i] {
+			l.metrics.unknownOutcome.Inc()
+			u.resolve(nil, fmt.Errorf("%w: %w", ErrOutcomeUnknown, err))
+		} else {
+			u.resolve(nil, ErrNotCommitted)
+		}
+	}
+}

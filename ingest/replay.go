@@ -1,0 +1,166 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/wadilog/wadi/catalog"
+	"github.com/wadilog/wadi/ingest/wal"
+)
+
+// replay commits what earlier lives of this data directory acknowledged and
+// did not commit, each under its own node id, so that the catalog can tell
+// what it has already.
+func (g *Ingester) replay(ctx context.Context) error {
+	leftovers, err := g.wal.Leftovers()
+	if err != nil {
+		return fmt.Errorf("look for write-ahead files: %w", err)
+	}
+	for _, old := range leftovers {
+		if err := g.replayLeftover(ctx, old); err != nil {
+			return fmt.Errorf("replay the write-ahead buffer of node %s: %w", old.Node, err)
+		}
+	}
+	return nil
+}
+
+func (g *Ingester) replayLeftover(ctx context.Context, old *wal.Leftover) error {
+	for {
+		// The view is of this node's own registration at the earliest, so an id
+		// that it does not know was removed, or is of another cluster.
+		node, known := g.catalog.View().Node(old.Node)
+		if !known {
+			empty, err := noFrames(old)
+			if err != nil {
+				return err
+			}
+			if empty {
+				return old.Remove()
+			}
+			g.logger.Error("write-ahead files of a node id that the catalog does not know are set aside", "node", old.Node)
+			return old.SetAside("the catalog does not know the node id")
+		}
+		units, err := g.replayFrames(ctx, old, node.Last)
+		var order *catalog.CommitOrderError
+		if errors.As(err, &order) {
+			// A copy of this directory is being replayed elsewhere. The catalog
+			// takes each frame once; begin after those that it has.
+			g.logger.Warn("write-ahead files are replayed by another node too", "node", old.Node, "last", order.Last)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		g.logger.Info("write-ahead buffer replayed", "node", old.Node, "after", node.Last, "requests", units)
+		break
+	}
+	if err := g.proposeUntilDone(ctx, catalog.RemoveNode{Node: old.Node}); err != nil {
+		return err
+	}
+	return old.Remove()
+}
+
+func noFrames(old *wal.Leftover) (bool, error) {
+	for _, err := range old.Frames(0) {
+		return false, err
+	}
+	return true, nil
+}
+
+// replayFrames commits the frames after number last, in segments of the usual
+// size, and returns how many there were.
+func (g *Ingester) replayFrames(ctx context.Context, old *wal.Leftover, last uint64) (int, error) {
+	l := g.newLane(old.Node, last, g.lane.uploader, g.lane.warmer)
+	settled := make(chan *sealedSegment, 1)
+	l.settled = func(s *sealedSegment) {
+		select {
+		case settled <- s:
+		case <-ctx.Done():
+		}
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return l.run(ctx) })
+	count := 0
+	group.Go(func() error {
+		sent, err := g.sendFrames(ctx, l, old, last, settled)
+		count = sent
+		if err != nil {
+			return err
+		}
+		return errReplayed // ends the lane, too
+	})
+	err := group.Wait()
+	if errors.Is(err, errReplayed) {
+		err = nil
+	}
+	return count, err
+}
+
+// errReplayed ends a lane that has nothing more to do.
+var errReplayed = errors.New("replayed")
+
+// sendFrames passes frames to the lane, one segment in flight at a time: memory
+// stays that of a segment, and replay is short beside the upload.
+func (g *Ingester) sendFrames(ctx context.Context, l *lane, old *wal.Leftover, last uint64, settled <-chan *sealedSegment) (int, error) {
+	flush := newFlushController(g.cfg)
+	count := 0
+	send := func() error {
+		if err := l.send(ctx, flush.seal()); err != nil {
+			return err
+		}
+		select {
+		case s := <-settled:
+			g.countReplayed(s)
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	for frame, err := range old.Frames(last) {
+		if err != nil {
+			return count, err
+		}
+		u, err := decodeUnit(frame.Payload)
+		if err != nil {
+			return count, fmt.Errorf("frame %d: %w", frame.Number, err)
+		}
+		u.number = frame.Number
+		g.nameTopics(u)
+		flush.open.add(u, time.Time{})
+		count++
+		if flush.full() {
+			if err := send(); err != nil {
+				return count, err
+			}
+		}
+	}
+	if len(flush.open.units) > 0 {
+		return count, send()
+	}
+	return count, nil
+}
+
+// nameTopics fills in what frames leave out: the names that segments carry.
+func (g *Ingester) nameTopics(u *unit) {
+	view := g.catalog.View()
+	for i := range u.appends {
+		if t, ok := view.Topic(u.appends[i].partition.Topic); ok {
+			u.appends[i].topicName = t.Name
+		}
+	}
+}
+
+func (g *Ingester) countReplayed(s *sealedSegment) {
+	for _, u := range s.units {
+		if u.err != nil {
+			g.metrics.droppedReplay.Inc()
+			g.logger.Warn("acknowledged records could not be committed", "number", u.number, "records", u.appends[0].records, "error", u.err)
+			continue
+		}
+		g.metrics.replayed.Inc()
+	}
+}

@@ -1,0 +1,65 @@
+package segment
+
+import (
+	"hash/crc32"
+	"math/bits"
+)
+
+// Castagnoli is the table of every CRC32C in Wadi.
+var Castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// CombineCRC returns the CRC32C of a followed by b, given those of a and b and
+// the length of b in bytes, which must not be negative. Its time grows with the
+// number of one bits in lenB, and is well under a microsecond.
+//
+// A CRC is the remainder of a polynomial over GF(2), so appending b to a
+// multiplies a's remainder by x^(8·lenB) and adds b's; the conditioning with
+// ones at both ends cancels out. Multiplication by a constant is linear in the
+// bits of the remainder, so a table does it, one for each power of two in lenB.
+// The idea is that of crc32_combine in zlib (Mark Adler).
+func CombineCRC(a, b uint32, lenB int64) uint32 {
+	for n := uint64(lenB); n != 0; n &= n - 1 {
+		a = crcShifts[bits.TrailingZeros64(n)].apply(a)
+	}
+	return a ^ b
+}
+
+// crcShift multiplies a remainder by x^(8·n) for some n: for each of its eight
+// nibbles, what each value of it contributes to the product. Nibbles rather
+// than bytes, so that the few tables in use stay in the first-level cache.
+type crcShift [8][16]uint32
+
+func (s *crcShift) apply(crc uint32) uint32 {
+	return s[0][crc&15] ^ s[1][crc>>4&15] ^ s[2][crc>>8&15] ^ s[3][crc>>12&15] ^
+		s[4][crc>>16&15] ^ s[5][crc>>20&15] ^ s[6][crc>>24&15] ^ s[7][crc>>28]
+}
+
+// crcShifts[k] appends 2^k bytes. An int64 has 63 such bits.
+var crcShifts = makeCRCShifts()
+
+func makeCRCShifts() *[63]crcShift {
+	var shifts [63]crcShift
+	// One byte: eight steps of the shift register. Bit 31 is the coefficient of
+	// x^0, so multiplying by x shifts right.
+	shifts[0] = makeCRCShift(func(crc uint32) uint32 {
+		for range 8 {
+			crc = crc>>1 ^ crc32.Castagnoli&-(crc&1)
+		}
+		return crc
+	})
+	for k := 1; k < len(shifts); k++ {
+		half := &shifts[k-1]
+		shifts[k] = makeCRCShift(func(crc uint32) uint32 { return half.apply(half.apply(crc)) })
+	}
+	return &shifts
+}
+
+func makeCRCShift(f func(uint32) uint32) crcShift {
+	var s crcShift
+	for nibble := range s {
+		for value := range s[nibble] {
+			s[nibble][value] = f(uint32(value) << (4 * nibble))
+		}
+	}
+	return s
+}

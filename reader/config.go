@@ -1,0 +1,54 @@
+package reader
+
+import "fmt"
+
+// Config of a reader.
+type Config struct {
+	// CacheBytes bounds the block cache.
+	CacheBytes int64
+	// RecentBytes bounds what was loaded last, which is kept beside the block
+	// cache whatever that one admits: the partitions of one segment are read
+	// at about the same time, by requests that do not know of each other.
+	RecentBytes int64
+	// WholeObjectBytes is the size up to which an object is loaded whole, so
+	// that one GET serves all its partitions.
+	WholeObjectBytes int64
+	// LoadBytesMax bounds the bytes of all loads under way at a time.
+	LoadBytesMax int64
+	// LoadsPerFetch bounds the loads that one fetch has under way.
+	LoadsPerFetch int
+	// FetchBytesMax bounds what one fetch returns, beside its first batch.
+	FetchBytesMax int
+	// ReadAheadObjects is how many objects beyond a fetch are loaded in its
+	// wake, for the next one of a sequential reader.
+	ReadAheadObjects int
+	// DecompressedBytesMax bounds one batch that OffsetAtTime looks into.
+	DecompressedBytesMax int
+}
+
+// DefaultConfig returns the values that production uses.
+func DefaultConfig() Config {
+	return Config{
+		CacheBytes:           96 << 20,
+		RecentBytes:          48 << 20,
+		WholeObjectBytes:     16 << 20,
+		LoadBytesMax:         64 << 20,
+		LoadsPerFetch:        4,
+		FetchBytesMax:        64 << 20,
+		ReadAheadObjects:     2,
+		DecompressedBytesMax: 64 << 20,
+	}
+}
+
+// Validate tells what is wrong with c.
+func (c Config) Validate() error {
+	switch {
+	case c.CacheBytes < 1<<20 || c.RecentBytes < 0:
+		return fmt.Errorf("reader: caches of %d and %d bytes; the first needs 1 MiB at least", c.CacheBytes, c.RecentBytes)
+	case c.WholeObjectBytes < 0 || c.LoadBytesMax < 1 || c.LoadsPerFetch < 1 || c.ReadAheadObjects < 0:
+		return fmt.Errorf("reader: loads of %d bytes whole, %d bytes in all, %d for a fetch, %d ahead", c.WholeObjectBytes, c.LoadBytesMax, c.LoadsPerFetch, c.ReadAheadObjects)
+	case c.FetchBytesMax < 1 || c.DecompressedBytesMax < 1:
+		return fmt.Errorf("reader: fetches of %d bytes, batches of %d", c.FetchBytesMax, c.DecompressedBytesMax)
+	}
+	return nil
+}

@@ -252,7 +252,7 @@ func (c *Catalog) nextEntry(kind journal.Kind) journal.Entry {
 		Slot:   c.replica.last + 1,
 		Kind:   kind,
 		Epoch:  c.replica.epoch,
-		Nonce:  newNonce(),
+		Nonce:  journal.NewNonce(),
 		Prev:   c.replica.nonce,
 		Time:   max(c.journal.StoreTime(), c.replica.state.Time()),
 		Writer: c.cfg.Address,
@@ -331,9 +331,13 @@ func (c *Catalog) writeSlot(ctx context.Context) error {
 		c.deposed(taken.Entry)
 		return c.follow(ctx, time.Now())
 	case err != nil:
-		// Unsettled; Write gives up only when the catalog stops.
+		// Write gives up only when the catalog stops.
+		outcome := ErrUnknownOutcome
+		if errors.Is(err, journal.ErrNotWritten) {
+			outcome = ErrNotCommitted
+		}
 		for _, p := range proposals {
-			p.resolve(Result{}, fmt.Errorf("%w: %w", ErrUnknownOutcome, err))
+			p.resolve(Result{}, fmt.Errorf("%w: %w", outcome, err))
 		}
 		c.giveBackQuestions(questions)
 		return err

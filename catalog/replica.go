@@ -2,7 +2,6 @@ package catalog
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 
@@ -77,7 +76,7 @@ func loadBase(ctx context.Context, j *journal.Journal) (*replica, error) {
 	}
 	var dec StateDecoder
 	if err := j.ReadSnapshot(ctx, info, dec.Write); err != nil {
-		if errors.Is(err, journal.ErrNoEntry) {
+		if errors.Is(err, journal.ErrSnapshotGone) {
 			return nil, errReload
 		}
 		return nil, err
@@ -112,8 +111,8 @@ func loadGenesis(ctx context.Context, j *journal.Journal) (*replica, error) {
 }
 
 func writeGenesis(ctx context.Context, j *journal.Journal) (journal.Entry, error) {
-	id := newNonce()
-	e := journal.Entry{Kind: journal.Genesis, Nonce: newNonce(), Time: j.StoreTime(), Payload: id[:]}
+	id := journal.NewNonce()
+	e := journal.Entry{Kind: journal.Genesis, Nonce: journal.NewNonce(), Time: j.StoreTime(), Payload: id[:]}
 	_, err := j.Write(ctx, &e)
 	if taken := (*journal.TakenError)(nil); errors.As(err, &taken) {
 		return taken.Entry, nil
@@ -205,9 +204,4 @@ func (r *replica) apply(e *journal.Entry, changed touched) error {
 	}
 	r.place(e)
 	return nil
-}
-
-func newNonce() (n journal.Nonce) {
-	_, _ = rand.Read(n[:]) // never fails: it ends the process instead
-	return n
 }

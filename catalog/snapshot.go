@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/wadilog/wadi/catalog/journal"
@@ -51,7 +52,7 @@ func (c *Catalog) runSnapshots(ctx context.Context) error {
 		_, err := c.journal.WriteSnapshot(ctx, job.info, job.state.Encode)
 		deleted := 0
 		if err == nil {
-			deleted, err = c.journal.Prune(ctx)
+			deleted, err = c.journal.Prune(ctx, verifySnapshot)
 		}
 		if err != nil {
 			c.metrics.snapshotErrors.Inc()
@@ -62,4 +63,21 @@ func (c *Catalog) runSnapshots(ctx context.Context) error {
 		}
 		c.snapshotting.Store(false)
 	}
+}
+
+// verifySnapshot proves that a replica could start from a stored snapshot, and
+// that it holds what its manifest says.
+func verifySnapshot(info journal.SnapshotInfo, read func(decode func(part []byte) error) error) error {
+	var dec StateDecoder
+	if err := read(dec.Write); err != nil {
+		return err
+	}
+	state, err := dec.State()
+	if err != nil {
+		return err
+	}
+	if state.Time() != info.Time || state.Level() != info.Level {
+		return fmt.Errorf("it is of time %d and level %d, its manifest of %d and %d", state.Time(), state.Level(), info.Time, info.Level)
+	}
+	return CheckAll(state)
 }

@@ -132,16 +132,10 @@ func (up *upload) attempt(parent context.Context) (objstore.Receipt, error) {
 				underWay++
 			}
 		case <-ctx.Done():
-			// An answer may have come at the same moment.
-			for ; underWay > 0 && len(answers) > 0; underWay-- {
-				if answer := <-answers; up.took(answer, begun) {
-					return answer.receipt, nil
-				}
-			}
-			if underWay > 0 {
-				up.unknown = true
-				up.lastErr = context.Cause(ctx)
-			}
+			// They may yet take effect. That one may have answered at this very
+			// moment makes no difference: another PUT of the same is harmless.
+			up.unknown = true
+			up.lastErr = context.Cause(ctx)
 			underWay = 0
 		}
 	}

@@ -210,6 +210,10 @@ func TestHedgeWaitsForTheUsualTime(t *testing.T) {
 			if got := store.puts[len(store.puts)-1].Sub(begun); got != c.hedged {
 				t.Errorf("hedged after %v, expected %v", got, c.hedged)
 			}
+			// The PUT that lost is remembered as one that took at least this long.
+			if got, _ := u.latencies.quantile(len(testBody), 0.999); got != c.hedged+10*time.Millisecond {
+				t.Errorf("slowest is %v", got)
+			}
 			large := upload{Uploader: u, body: make([]byte, 1<<20)}
 			if got := large.hedgeAfter(); got.Round(time.Millisecond) != time.Second {
 				t.Errorf("a body of 1 MiB is hedged after %v", got)
@@ -285,6 +289,7 @@ func TestContextEnds(t *testing.T) {
 		{"in the pause after a 503", []behaviour{throttled}, 20 * time.Millisecond, objstore.NotCommitted, objstore.ErrThrottled, 1},
 		{"in the pause after a refusal", []behaviour{refusal}, time.Second, objstore.NotCommitted, objstore.ErrRefused, 1},
 		{"in the pause after a lost answer", []behaviour{lostAnswer}, 20 * time.Millisecond, objstore.Unknown, nil, 1},
+		{"in the pause after a lost answer and a 503", []behaviour{lostAnswer, throttled}, 150 * time.Millisecond, objstore.Unknown, objstore.ErrThrottled, 2},
 		{"after an unanswered PUT", []behaviour{hanging}, 4040 * time.Millisecond, objstore.Unknown, errUnanswered, 2},
 		{"while the PUT after a 503 hangs", []behaviour{throttled, hanging}, time.Second, objstore.Unknown, objstore.ErrThrottled, 2},
 	} {
@@ -311,6 +316,21 @@ func TestContextEnds(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+func TestNothingIsSentAfterTheContextEnded(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	store := newScriptedStore(t, fine)
+	u := newTestUploader(store)
+	for range 50 {
+		if _, err := u.Upload(ctx, testKey, testBody); objstore.OutcomeOf(err) != objstore.NotCommitted {
+			t.Error(err)
+		}
+	}
+	if len(store.puts) != 0 {
+		t.Errorf("%d PUTs", len(store.puts))
 	}
 }
 

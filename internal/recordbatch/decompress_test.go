@@ -69,9 +69,9 @@ type bomb struct {
 	compressed []byte
 }
 
-// bombs decompress to 64 MiB or say so, and are small.
+// bombs decompress to 24 MiB or more, or say so, and are small.
 func bombs() []bomb {
-	zeros := make([]byte, 64<<20)
+	zeros := make([]byte, 24<<20)
 	gz := func(size uint32) []byte {
 		var out bytes.Buffer
 		w := stdgzip.NewWriter(&out)
@@ -88,13 +88,13 @@ func bombs() []bomb {
 	widest[5] = 0xff
 	sized := []byte{0x28, 0xb5, 0x2f, 0xfd, 0xe0, 0, 0, 0, 0, 0, 0, 0, 0x80, 1, 0, 0} // single segment, 2^63
 	return []bomb{
-		{"gzip", Gzip, gz(64 << 20)},
+		{"gzip", Gzip, gz(24 << 20)},
 		{"gzip that says 0", Gzip, gz(0)},
 		{"gzip that says 4 GiB", Gzip, gz(math.MaxUint32)},
-		{"gzip of members", Gzip, bytes.Repeat(manyMembers, 64)},
+		{"gzip of members", Gzip, bytes.Repeat(manyMembers, 24)},
 		{"snappy plain", Snappy, s2.EncodeSnappy(nil, zeros)},
 		{"snappy as Java", Snappy, appendSnappy(nil, zeros)},
-		{"snappy of blocks", Snappy, xerialBlocks(slices.Repeat([][]byte{s2.EncodeSnappy(nil, zeros[:1<<20])}, 64)...)},
+		{"snappy of blocks", Snappy, xerialBlocks(slices.Repeat([][]byte{s2.EncodeSnappy(nil, zeros[:1<<20])}, 24)...)},
 		{"lz4", LZ4, foreignLZ4()(zeros)},
 		{"lz4 of small blocks", LZ4, new(workspace).appendLZ4(nil, zeros)},
 		{"zstd", Zstd, zstdWriter()},
@@ -244,7 +244,11 @@ func TestDecompressRefuses(t *testing.T) {
 	writeAll(lw, plain)
 	plainZstd := foreignZstd()(plain)
 	zstdDict := slices.Concat([]byte{0x28, 0xb5, 0x2f, 0xfd, 1, 10 << 3, 7}, []byte{byte(zstdRLE<<1) | 1, 0, 16, 'x'})
-	copyZero := []byte{8, 3 << 2, 'a', 'b', 'c', 'd', (4-4)<<2 | 1, 0} // a copy from 0 back: s2's "repeat"
+	// A copy from 4 back, and one from 0 back, which for s2 repeats the former.
+	copyZero := []byte{12, 3 << 2, 'a', 'b', 'c', 'd', (4-4)<<2 | 1, 4, (4-4)<<2 | 1, 0}
+	if out, err := s2.Decode(nil, copyZero); err != nil || string(out) != "abcdabcdabcd" {
+		t.Fatalf("not a block of s2: %q, %v", out, err)
+	}
 	for _, c := range []bomb{
 		{"gzip empty", Gzip, nil},
 		{"gzip short", Gzip, []byte{0x1f, 0x8b, 8}},
@@ -314,6 +318,50 @@ func TestDecompressRefuses(t *testing.T) {
 			_, err = Validate(compressedBatch(c.codec, c.compressed), testLimits)
 			invalid(t, err, ErrMalformed)
 		})
+	}
+}
+
+// Nothing is allocated for a length or count that the bytes there cannot hold.
+func TestLengthsAreNotBelieved(t *testing.T) {
+	gz := foreigners[1].compress([]byte("some records"))
+	binary.LittleEndian.PutUint32(gz[len(gz)-4:], 64<<20)
+	for _, c := range []bomb{
+		{"gzip", Gzip, gz},
+		{"snappy", Snappy, []byte{0x80, 0x80, 0x80, 0x20, 0, 'a'}}, // 64 MiB
+		{"snappy as Java", Snappy, xerialBlocks([]byte{0x80, 0x80, 0x80, 0x20, 0, 'a'})},
+		{"zstd", Zstd, []byte{0x28, 0xb5, 0x2f, 0xfd, 0xa0, 0, 0, 0, 4, 1, 0, 0}}, // 64 MiB, an empty block
+	} {
+		most := 0
+		_, err := new(workspace).decompressInto(c.codec, c.compressed, 128<<20, func(n int) []byte {
+			most = max(most, n)
+			return make([]byte, 0, n)
+		})
+		if !errors.Is(err, ErrMalformed) || most > overheadMax {
+			t.Errorf("%s: a buffer of %d bytes, %v", c.name, most, err)
+		}
+	}
+	b := mustAppend(t, likeRecords(3, 50), None)
+	binary.BigEndian.PutUint32(b[recordCountPos:], math.MaxInt32>>8)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := Decode(b, 1<<20)
+	runtime.ReadMemStats(&after)
+	invalid(t, err, ErrCount)
+	if total := after.TotalAlloc - before.TotalAlloc; total > overheadMax {
+		t.Errorf("%d bytes allocated for a count", total)
+	}
+}
+
+func TestZstdLimitBelowItsSmallestWindow(t *testing.T) {
+	frame := zstdBlocks([]byte{byte(zstdRLE<<1) | 500<<3&0xff, 500 >> 5, 0, 'x'})
+	frame[5] = 0 // window of 1 KiB
+	for _, limit := range []int{0, 1, 499} {
+		if _, err := new(workspace).decompress(Zstd, frame, limit); !errors.Is(err, ErrTooLarge) {
+			t.Errorf("limit %d: %v", limit, err)
+		}
+	}
+	if out, err := new(workspace).decompress(Zstd, frame, 500); err != nil || len(out) != 500 {
+		t.Errorf("%d bytes, %v", len(out), err)
 	}
 }
 

@@ -158,7 +158,7 @@ func TestValidateRefusesRecords(t *testing.T) {
 		t.Fatal(err)
 	}
 	huge := []byte{0xfe, 0xff, 0xff, 0xff, 0x0f}       // varint MaxInt32
-	tooLong := []byte{0x80, 0x80, 0x80, 0x80, 0x80, 0} // varint 0 in 6 bytes
+	tooLong := []byte{0x8c, 0x80, 0x80, 0x80, 0x80, 0} // varint 6 in 6 bytes
 	for _, c := range []struct {
 		name    string
 		encoded []byte
@@ -175,7 +175,7 @@ func TestValidateRefusesRecords(t *testing.T) {
 		{"length beyond", append(appendVarint(nil, len(good)), good[1:]...), ErrMalformed},
 		{"length huge", append(slices.Clone(huge), good...), ErrMalformed},
 		{"length over int32", append([]byte{0x80, 0x80, 0x80, 0x80, 0x10}, good...), ErrMalformed},
-		{"length in 6 bytes", append(slices.Clone(tooLong), good...), ErrMalformed},
+		{"length in 6 bytes", append(slices.Clone(tooLong), good[1:]...), ErrMalformed},
 		{"length without end", []byte{0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80}, ErrMalformed},
 		{"length one short", append(appendVarint(nil, 5), good[1:]...), ErrMalformed},
 		{"key length -2", rawRecordBytes(0, 0, 0, 3, 1, 0), ErrMalformed},

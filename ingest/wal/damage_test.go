@@ -206,9 +206,11 @@ func TestTornTailIsCut(t *testing.T) {
 				t.Fatalf("replayed %v, %v", numbers, err)
 			}
 			// Cut durably: it is so after a power cut too.
-			r.fs = r.fs.Crash(rand.New(rand.NewPCG(1, 1)))
-			if got := r.file(t, 1); !bytes.Equal(got, whole[:third.From]) {
-				t.Fatalf("file has %d bytes, want %d", len(got), third.From)
+			for seed := range uint64(20) {
+				after := &remains{fs: r.fs.Crash(rand.New(rand.NewPCG(seed, 1))), node: r.node}
+				if got := after.file(t, 1); !bytes.Equal(got, whole[:third.From]) {
+					t.Fatalf("file has %d bytes, want %d", len(got), third.From)
+				}
 			}
 		})
 	}
@@ -306,6 +308,45 @@ func TestDamageByHand(t *testing.T) {
 				t.Fatalf("%v bytes counted for an empty buffer", held)
 			}
 		})
+	}
+}
+
+// TestUnreadableIsNotTorn lets the disk refuse what lies beyond all synced
+// positions. It may have been acknowledged, so it is damage, and the file must
+// not be cut: the disk may give the bytes another time.
+func TestUnreadableIsNotTorn(t *testing.T) {
+	r := &remains{fs: crashfs.New(), node: nodeID(1), frames: make(map[uint64][]byte)}
+	b := wal.EmptyFile(r.node, 1)
+	for number := uint64(1); number <= 5; number++ {
+		r.frames[number] = payloadOf(r.node, number, 20_000)
+		b = append(b, wal.EncodeFrame(wal.Placed{From: int64(len(b)), Number: number, Synced: wal.FileHeaderSize, Payload: r.frames[number]}, r.node, 1)...)
+	}
+	r.fs.WriteFile(r.path(1), b)
+	r.fs.Unreadable(r.path(1), 50_000, 50_100)
+	_, lo := r.found(t)
+	numbers, err := r.numbers(lo, 0)
+	if err != nil || !slices.Equal(numbers, upTo(5, 3)) || len(lo.Holes) != 1 {
+		t.Fatalf("replayed %v, %v; holes %v", numbers, err, lo.Holes)
+	}
+	if got := r.file(t, 1); !bytes.Equal(got, b) {
+		t.Fatal("the file was changed")
+	}
+}
+
+// TestNumbersThatDoNotAscend come from no writer of ours. Whatever made them,
+// a replay must not go back.
+func TestNumbersThatDoNotAscend(t *testing.T) {
+	r := &remains{fs: crashfs.New(), node: nodeID(1), frames: make(map[uint64][]byte)}
+	b := wal.EmptyFile(r.node, 1)
+	for _, number := range []uint64{1, 3, 2, 3, 4, 5} {
+		r.frames[number] = payloadOf(r.node, number, 50)
+		b = append(b, wal.EncodeFrame(wal.Placed{From: int64(len(b)), Number: number, Synced: int64(len(b)), Payload: r.frames[number]}, r.node, 1)...)
+	}
+	r.fs.WriteFile(r.path(1), b)
+	_, lo := r.found(t)
+	numbers, err := r.numbers(lo, 0)
+	if err != nil || !slices.Equal(numbers, upTo(5, 2)) || len(lo.Holes) != 1 {
+		t.Fatalf("replayed %v, %v; holes %v", numbers, err, lo.Holes)
 	}
 }
 

@@ -107,8 +107,8 @@ func (l *Log) commit(b batch) error {
 	l.buffered -= size
 	l.waiting -= len(b.frames)
 	l.mu.Unlock()
-	close(b.group.done)
 	l.metrics.committed(len(b.frames), size, time.Since(start))
+	close(b.group.done)
 	return nil
 }
 

@@ -202,6 +202,67 @@ func TestFailStop(t *testing.T) {
 	}
 }
 
+// TestFramesBehindAFailingSync appends while the fsync that fails is under
+// way: who waits in the next group is told as well.
+func TestFramesBehindAFailingSync(t *testing.T) {
+	fs := crashfs.New()
+	l := mustCreate(t, smallConfig(), fs, nodeID(1))
+	first, err := l.Append(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var second wal.Ticket
+	fs.OnSync(func() {
+		if second, err = l.Append(2); err != nil {
+			t.Error(err)
+		}
+	})
+	fs.FailSync(1)
+	if err := l.Run(t.Context()); !errors.Is(err, wal.ErrFailed) {
+		t.Fatalf("Run: %v", err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel() // nothing is left to wait for
+	for _, ticket := range []wal.Ticket{first, second} {
+		if err := ticket.Wait(ended); !errors.Is(err, wal.ErrFailed) {
+			t.Fatalf("wait: %v", err)
+		}
+	}
+}
+
+// TestFramesGatherWhileSyncing appends while an fsync is under way: all of it
+// goes into the next one, without any wait for more.
+func TestFramesGatherWhileSyncing(t *testing.T) {
+	fs := crashfs.New()
+	l := mustCreate(t, smallConfig(), fs, nodeID(1))
+	if _, err := l.Append(1); err != nil {
+		t.Fatal(err)
+	}
+	last := make(chan wal.Ticket, 1)
+	syncs := 0
+	fs.OnSync(func() {
+		if syncs++; syncs > 1 {
+			return
+		}
+		var ticket wal.Ticket
+		for number := range uint64(20) {
+			var err error
+			if ticket, err = l.Append(number + 2); err != nil {
+				t.Error(err)
+			}
+		}
+		last <- ticket
+	})
+	l.start()
+	if err := l.Wait(t.Context(), <-last); err != nil {
+		t.Fatal(err)
+	}
+	if n := l.metric(t, "wadi_wal_syncs_total"); n != 2 {
+		t.Fatalf("%v fsyncs, want 2", n)
+	}
+	l.mustStopAndClose(t)
+}
+
 func TestWaitEndsWithItsContext(t *testing.T) {
 	l := mustCreate(t, smallConfig(), crashfs.New(), nodeID(1))
 	ticket, err := l.Append(1, []byte("x"))

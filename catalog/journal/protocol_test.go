@@ -210,6 +210,9 @@ func TestManifestOfSleeperIsHarmless(t *testing.T) {
 		if err != nil || latest.Slot != c.next-1 {
 			t.Errorf("got %+v, %v", latest, err)
 		}
+		if err := other.ReadSnapshot(t.Context(), old, func([]byte) error { return nil }); !errors.Is(err, ErrSnapshotGone) {
+			t.Errorf("read of the old one: %v", err)
+		}
 		if n, err := other.Prune(t.Context(), nil); n != 1 || err != nil {
 			t.Errorf("pruned %d, %v, want the manifest", n, err)
 		}

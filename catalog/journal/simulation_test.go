@@ -149,13 +149,17 @@ func (s *sim) check() {
 		}
 		nonce = e.Prev
 	}
+	slices.Reverse(path)
+	digests := make([][32]byte, len(path)) // by slot
 	var digest [32]byte
-	for _, nonce := range slices.Backward(path) {
+	for slot, nonce := range path {
 		digest = advance(digest, nonce)
+		digests[slot] = digest
 	}
 	if digest != n.digest {
 		s.t.Error("a fresh replica differs from the chain of entries")
 	}
+	s.checkSnapshots(n.j, digests)
 	for nonce, e := range s.committed {
 		if !onChain[nonce] {
 			s.t.Errorf("lost: slot %d, %v of epoch %d by %s was reported as committed", e.Slot, e.Kind, e.Epoch, e.Writer)
@@ -169,6 +173,29 @@ func (s *sim) check() {
 	for nonce, e := range s.witness.landed {
 		if e.Kind != Claim && !onChain[nonce] {
 			s.t.Errorf("slot %d, %v of epoch %d by %s landed beside the chain", e.Slot, e.Kind, e.Epoch, e.Writer)
+		}
+	}
+}
+
+// checkSnapshots expects that a replica can start from each of the newest two.
+func (s *sim) checkSnapshots(j *Journal, digests [][32]byte) {
+	ctx := s.t.Context()
+	slots, err := j.Snapshots(ctx)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, slot := range slots[max(0, len(slots)-snapshotsKept):] {
+		info, err := j.Snapshot(ctx, slot)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		if content := readBack(s.t, j, info); content != string(digests[slot][:]) {
+			s.t.Errorf("the snapshot of slot %d holds another state", slot)
+		}
+		for ; int(slot) < len(digests); slot++ {
+			if _, err := j.Read(ctx, slot); err != nil {
+				s.t.Errorf("after the snapshot of slot %d: %v", info.Slot, err)
+			}
 		}
 	}
 }

@@ -34,6 +34,11 @@ type Options struct {
 	Acks     Acks
 	Producer recordbatch.Producer // of the one batch that Records becomes; ID -1 for none
 	Expected catalog.Offset       // what the first record must get, or catalog.AnyOffset; needs a single partition
+
+	// Placed, if not nil, is called at most once, when the request has taken its
+	// place in the order of this node's commits: records of a request that is
+	// made after that come behind its records. It must not block.
+	Placed func()
 }
 
 // Result is what became of the records of one request in one partition.

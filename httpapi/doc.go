@@ -1,0 +1,38 @@
+// Package httpapi is Wadi's HTTP interface: REST resources, the codecs of
+// their bodies, and problem+json.
+//
+// It owns no state beyond the requests that are open. Topics are looked up in
+// the catalog's view and, before anything is said not to exist, in a view that
+// is current (Topics.Confirm); records are handed to a Producer and fetched
+// from a Fetcher.
+//
+// # Invariants
+//
+//   - The status code is the truth. An error before the first byte of an answer
+//     becomes a problem with its own status (errors.go has the whole mapping).
+//     After the first byte, an NDJSON produce stream ends with a problem line;
+//     every other answer is broken off, so that no client takes a part of it
+//     for the whole.
+//   - The budget comes before the body: a produce request reserves the bytes of
+//     its body with the Producer before it reads them, and as it reads them if
+//     their number was not announced.
+//   - Nothing waits for a client without a deadline. Reading a body is bounded
+//     by a grace time and a least rate (body.go), writing by a deadline that is
+//     renewed as bytes leave (response.go).
+//   - A request asks for nothing that is passed over in silence: unknown query
+//     parameters, unknown JSON members and headers of features that are not
+//     offered are refused.
+//   - Payloads, keys and query strings are never logged.
+//
+// # Goroutines
+//
+// A request is served on its connection's goroutine. Only an NDJSON produce
+// stream has more (ndjson_produce.go): one that reads the body, and one for
+// each chunk that is being committed, at most Config.ChunksInFlightMax; all have ended
+// when the handler returns.
+//
+// # Locks
+//
+// Server.altering is the only lock; it is held over the read, change and write
+// of a topic's settings.
+package httpapi

@@ -1,0 +1,451 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/wadilog/wadi/catalog"
+	"github.com/wadilog/wadi/internal/recordbatch"
+	"github.com/wadilog/wadi/reader"
+)
+
+// startKind is how a fetch says where it begins.
+type startKind uint8
+
+const (
+	startOffset startKind = iota
+	startEarliest
+	startLatest
+	startTimestamp
+)
+
+// fetchRequest is a fetch with all its parameters.
+type fetchRequest struct {
+	*exchange
+	name       string
+	media      string
+	start      startKind
+	timestamp  int64 // ms, of startTimestamp
+	valuesOnly bool
+	matches    entityTags
+	q          reader.Query
+
+	topic *catalog.Topic
+}
+
+// fetch serves GET of a partition's records.
+func (s *Server) fetch(x *exchange) error {
+	f := &fetchRequest{exchange: x}
+	x.w.Header().Set("Vary", "Accept")
+	if err := f.parse(); err != nil {
+		return err
+	}
+	// A client that goes away ends a long poll.
+	ctx, cancel := context.WithTimeout(x.r.Context(), s.cfg.RequestTimeout+f.q.MaxWait)
+	defer cancel()
+	var err error
+	if f.topic, err = s.topicPartition(ctx, f.name, f.q.Partition.Partition); err != nil {
+		return err
+	}
+	f.q.Partition.Topic = f.topic.ID
+	if done, err := f.notModified(ctx); done || err != nil {
+		return err
+	}
+	var got reader.Fetched
+	err = s.withTopic(ctx, f.topic, func(t *catalog.Topic) error {
+		f.topic = t
+		f.q.Partition.Topic = t.ID
+		var err error
+		got, err = f.read(ctx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return f.respond(got)
+}
+
+func (f *fetchRequest) parse() error {
+	var err error
+	if f.name, err = f.topicParam(); err != nil {
+		return err
+	}
+	if f.q.Partition.Partition, err = f.partitionParam(); err != nil {
+		return err
+	}
+	if f.media, err = acceptable(f.r); err != nil {
+		return err
+	}
+	if f.matches, err = parseEntityTags(f.r.Header.Values("If-None-Match")); err != nil {
+		return err
+	}
+	cfg := f.s.cfg
+	q := parseQuery(f.r)
+	f.parseStart(q)
+	f.q.Until = catalog.Offset(q.integer("until", int64(reader.NoUntil), 0, math.MaxInt64))
+	f.q.MaxRecords = int(q.integer("max_records", 0, 1, int64(cfg.FetchRecordsMax)))
+	f.q.MaxBytes = int(q.integer("max_bytes", int64(cfg.FetchBytes), 1, int64(cfg.FetchBytesMax)))
+	f.q.MaxWait = q.milliseconds("max_wait_ms", cfg.FetchWaitMax)
+	f.q.MinBytes = int(q.integer("min_bytes", 1, 0, int64(cfg.FetchBytesMax)))
+	f.valuesOnly = q.flag("values_only")
+	follow := q.flag("follow")
+	if err := q.done(); err != nil {
+		return err
+	}
+	switch {
+	case follow:
+		return kindNotSupported.newf("follow=true is not supported by this version; use max_wait_ms").with("parameter", "follow")
+	case f.valuesOnly && f.media != mediaNDJSON:
+		return parameterf("values_only", "needs Accept: %s", mediaNDJSON)
+	case f.q.MinBytes > f.q.MaxBytes:
+		return parameterf("min_bytes", "must not be over max_bytes")
+	case f.closed() && f.start != startOffset:
+		return parameterf("until", "needs a numeric offset")
+	case f.closed() && f.q.Until < f.q.Offset:
+		return parameterf("until", "must not be below offset")
+	}
+	return nil
+}
+
+func (f *fetchRequest) parseStart(q *query) {
+	text, ok := q.take("offset")
+	if !ok {
+		q.fail(parameterf("offset", "is needed: a number, earliest, latest or timestamp:MS"))
+		return
+	}
+	ms, isTime := strings.CutPrefix(text, "timestamp:")
+	switch {
+	case text == "earliest":
+		f.start = startEarliest
+	case text == "latest":
+		f.start = startLatest
+	case isTime:
+		f.start = startTimestamp
+		if f.timestamp, ok = parseDecimal(ms); !ok || f.timestamp < 0 {
+			q.fail(parameterf("offset", "must name a time in milliseconds after timestamp:"))
+		}
+	default:
+		n, ok := parseDecimal(text)
+		if !ok || n < 0 {
+			q.fail(parameterf("offset", "must be a number that is not negative, earliest, latest or timestamp:MS"))
+		}
+		f.q.Offset = catalog.Offset(n)
+	}
+}
+
+// closed tells whether the request asks for a closed range.
+func (f *fetchRequest) closed() bool { return f.q.Until != reader.NoUntil }
+
+// read finds out where to begin and fetches.
+func (f *fetchRequest) read(ctx context.Context) (reader.Fetched, error) {
+	if err := f.locate(ctx); err != nil {
+		return reader.Fetched{}, err
+	}
+	got, err := f.s.fetcher.Fetch(ctx, f.q)
+	var moved *reader.OutOfRangeError
+	if errors.As(err, &moved) && moved.Below() && f.start != startOffset {
+		// A trim came between finding the start and reading from it. The
+		// client did not name an offset, so it is not out of range.
+		f.q.Offset = moved.Bounds.Start
+		got, err = f.s.fetcher.Fetch(ctx, f.q)
+	}
+	return got, err
+}
+
+// locate turns earliest, latest and a time into an offset.
+func (f *fetchRequest) locate(ctx context.Context) error {
+	if f.start == startOffset {
+		return nil
+	}
+	if f.start == startTimestamp {
+		offset, _, ok, err := f.s.fetcher.OffsetAtTime(ctx, f.q.Partition, f.timestamp)
+		if err != nil {
+			return err
+		}
+		if ok {
+			f.q.Offset = offset
+			return nil
+		}
+	}
+	bounds, err := f.s.fetcher.Bounds(ctx, f.q.Partition)
+	if err != nil {
+		return err
+	}
+	f.q.Offset = bounds.End // also for a time after the last record
+	if f.start == startEarliest {
+		f.q.Offset = bounds.Start
+	}
+	return nil
+}
+
+// answer is what goes out of what was fetched.
+type fetchAnswer struct {
+	reader.Fetched
+	from, next catalog.Offset // the records to send
+	bytes      int64          // of the batches
+}
+
+func (f *fetchRequest) respond(got reader.Fetched) error {
+	a := fetchAnswer{Fetched: got, from: f.q.Offset, next: got.NextOffset}
+	for _, b := range got.Batches {
+		a.bytes += int64(len(b))
+	}
+	if f.media != mediaRecordBatch {
+		if f.q.MaxRecords > 0 {
+			// Offsets are dense, so counting records is counting offsets.
+			a.next = min(a.next, a.from+catalog.Offset(f.q.MaxRecords))
+		}
+		if f.closed() {
+			a.next = min(a.next, f.q.Until)
+		}
+	}
+	if !f.s.fetched.enter(a.bytes) {
+		return kindOverloaded.newf("answers of too many bytes are being written").
+			with("reason", "fetched bytes").with("limit", f.s.fetched.limit)
+	}
+	defer f.s.fetched.leave(a.bytes)
+	h := f.w.Header()
+	h.Set("Content-Type", f.media)
+	immutable := f.immutable(a)
+	if immutable {
+		tag := f.entityTag(a.next)
+		h.Set("ETag", tag)
+		h.Set("Cache-Control", cacheForever)
+		if f.matches.any {
+			f.w.WriteHeader(http.StatusNotModified)
+			return nil
+		}
+	} else {
+		h.Set("Cache-Control", "no-store")
+	}
+	if f.media != mediaJSON {
+		h.Set("Wadi-Next-Offset", itoa(int64(a.next)))
+		if !immutable {
+			h.Set("Wadi-High-Watermark", itoa(int64(a.HighWatermark)))
+			h.Set("Wadi-Log-Start-Offset", itoa(int64(a.LogStart)))
+		}
+	}
+	switch f.media {
+	case mediaRecordBatch:
+		return f.writeBatches(a)
+	case mediaNDJSON:
+		return f.writeLines(a)
+	default:
+		return f.writeJSON(a, immutable)
+	}
+}
+
+func (f *fetchRequest) writeBatches(a fetchAnswer) error {
+	f.w.Header().Set("Content-Length", itoa(a.bytes))
+	f.w.WriteHeader(http.StatusOK)
+	for _, b := range a.Batches {
+		if err := f.send(b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sendBytesMax is how much is written at once: the time that a client has for
+// it is WriteTimeout.
+const sendBytesMax = 256 << 10
+
+func (f *fetchRequest) send(b []byte) error {
+	for len(b) > 0 {
+		n := min(len(b), sendBytesMax)
+		if _, err := f.w.Write(b[:n]); err != nil {
+			return clientGone(err)
+		}
+		b = b[n:]
+	}
+	return nil
+}
+
+// clientGone is an answer that could not be written: its reader has left, or
+// takes nothing.
+func clientGone(err error) error {
+	return kindClientWentOff.newf("the answer could not be written").because(err)
+}
+
+func (f *fetchRequest) writeLines(a fetchAnswer) error {
+	return f.writeRecords(a, func(buf []byte, r *recordbatch.Record, _ bool) []byte {
+		if f.valuesOnly {
+			buf = append(buf, r.Value...)
+		} else {
+			buf = appendRecord(buf, r)
+		}
+		return append(buf, '\n')
+	}, nil, nil)
+}
+
+func (f *fetchRequest) writeJSON(a fetchAnswer, immutable bool) error {
+	tail := strconv.AppendInt([]byte(`],"next_offset":`), int64(a.next), 10)
+	if !immutable {
+		tail = append(tail, `,"high_watermark":`...)
+		tail = strconv.AppendInt(tail, int64(a.HighWatermark), 10)
+		tail = append(tail, `,"log_start_offset":`...)
+		tail = strconv.AppendInt(tail, int64(a.LogStart), 10)
+	}
+	tail = append(tail, "}\n"...)
+	return f.writeRecords(a, func(buf []byte, r *recordbatch.Record, first bool) []byte {
+		if !first {
+			buf = append(buf, ',')
+		}
+		return appendRecord(buf, r)
+	}, []byte(`{"records":[`), tail)
+}
+
+// encodeBufferLen is the size in bytes of the buffers that records are encoded
+// into. One record may take more; such a buffer is not kept.
+const encodeBufferLen = 64 << 10
+
+var encodeBuffers = sync.Pool{New: func() any {
+	b := make([]byte, 0, encodeBufferLen)
+	return &b
+}}
+
+// writeRecords streams the records from a.from to a.next. What is wrong with
+// the first batch still becomes a status of its own; later it breaks the answer off.
+func (f *fetchRequest) writeRecords(a fetchAnswer, encode func(buf []byte, r *recordbatch.Record, first bool) []byte, head, tail []byte) error {
+	pooled := encodeBuffers.Get().(*[]byte)
+	defer func() {
+		if cap(*pooled) <= 2*encodeBufferLen {
+			encodeBuffers.Put(pooled)
+		}
+	}()
+	buf := append((*pooled)[:0], head...)
+	next := a.from
+	for _, b := range a.Batches {
+		for r, err := range recordbatch.Records(b, f.s.cfg.DecompressedBytesMax) {
+			if err != nil {
+				return kindCorrupt.newf("the records from offset %d on cannot be decoded", next).because(err)
+			}
+			if r.Offset < next {
+				continue
+			}
+			if r.Offset >= a.next {
+				break
+			}
+			buf = encode(buf, &r, next == a.from)
+			next = r.Offset + 1
+			if len(buf) >= encodeBufferLen/2 {
+				if err := f.send(buf); err != nil {
+					return err
+				}
+				buf = buf[:0]
+			}
+		}
+	}
+	if next != a.next {
+		// Never shifted, never less than was said: this would be our own bug.
+		return kindCorrupt.newf("the records from offset %d to %d are not in their batches", next, a.next)
+	}
+	buf = append(buf, tail...)
+	*pooled = buf[:0]
+	f.s.metrics.records.WithLabelValues("fetch").Add(float64(a.next - a.from))
+	if f.w.status == 0 {
+		f.w.Header().Set("Content-Length", strconv.Itoa(len(buf)))
+		f.w.WriteHeader(http.StatusOK)
+	}
+	return f.send(buf)
+}
+
+// offsets serves the bounds of a partition, and the offset at a time.
+func (s *Server) offsets(x *exchange) error {
+	name, err := x.topicParam()
+	if err != nil {
+		return err
+	}
+	partition, err := x.partitionParam()
+	if err != nil {
+		return err
+	}
+	q := parseQuery(x.r)
+	const noTime = -1
+	ms := q.integer("timestamp", noTime, 0, math.MaxInt64)
+	if err := q.done(); err != nil {
+		return err
+	}
+	ctx, cancel := x.working()
+	defer cancel()
+	// The bounds are those of the topic that has the name now.
+	t, err := s.confirmedTopic(ctx, name)
+	if err == nil {
+		err = checkPartition(t, partition)
+	}
+	if err != nil {
+		return err
+	}
+	tp := catalog.TopicPartition{Topic: t.ID, Partition: partition}
+	bounds, err := s.fetcher.Bounds(ctx, tp)
+	if err != nil {
+		return err
+	}
+	text := strconv.AppendInt([]byte(`{"start":`), int64(bounds.Start), 10)
+	text = append(text, `,"end":`...)
+	text = strconv.AppendInt(text, int64(bounds.End), 10)
+	if ms != noTime {
+		offset, at, ok, err := s.fetcher.OffsetAtTime(ctx, tp, ms)
+		if err != nil {
+			return err
+		}
+		if ok {
+			text = append(text, `,"offset":`...)
+			text = strconv.AppendInt(text, int64(offset), 10)
+			text = append(text, `,"timestamp":`...)
+			text = strconv.AppendInt(text, at, 10)
+		} else {
+			text = append(text, `,"offset":null,"timestamp":null`...)
+		}
+	}
+	x.answer(http.StatusOK, append(text, "}\n"...))
+	return nil
+}
+
+// trim serves DELETE of a partition's first records.
+func (s *Server) trim(x *exchange) error {
+	name, err := x.topicParam()
+	if err != nil {
+		return err
+	}
+	partition, err := x.partitionParam()
+	if err != nil {
+		return err
+	}
+	q := parseQuery(x.r)
+	const notGiven = -1
+	before := q.integer("before", notGiven, 0, math.MaxInt64)
+	if err := q.done(); err != nil {
+		return err
+	}
+	if before == notGiven {
+		return parameterf("before", "is needed: the first offset that stays")
+	}
+	ctx, cancel := x.working()
+	defer cancel()
+	t, err := s.confirmedTopic(ctx, name) // no trim of a topic that had the name before
+	if err == nil {
+		err = checkPartition(t, partition)
+	}
+	if err != nil {
+		return err
+	}
+	result, err := s.topics.Propose(ctx, catalog.Trim{
+		Partition: catalog.TopicPartition{Topic: t.ID, Partition: partition},
+		Before:    catalog.Offset(before),
+	})
+	if err != nil {
+		return err
+	}
+	if result.Err != nil {
+		return result.Err
+	}
+	text := strconv.AppendInt([]byte(`{"log_start_offset":`), int64(result.LogStart), 10)
+	x.answer(http.StatusOK, append(text, "}\n"...))
+	return nil
+}

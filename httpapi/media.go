@@ -1,0 +1,115 @@
+package httpapi
+
+import (
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// The media types that mean something to the API.
+const (
+	mediaJSON        = "application/json"
+	mediaMergePatch  = "application/merge-patch+json" // RFC 7396
+	mediaNDJSON      = "application/x-ndjson"
+	mediaRecordBatch = "application/vnd.kafka.recordbatch.v2"
+	mediaEventStream = "text/event-stream"
+)
+
+// contentType returns the media type of a request's body, "" if it has none.
+func contentType(r *http.Request) (string, error) {
+	if encoding, ok, err := singleHeader(r.Header, "Content-Encoding"); err != nil {
+		return "", err
+	} else if ok && !strings.EqualFold(encoding, "identity") {
+		// RFC 9110, 15.5.16: the answer names what would have been taken.
+		return "", kindContentEncoding.newf("a body must not be encoded").withHeader("Accept-Encoding", "identity")
+	}
+	text, ok, err := singleHeader(r.Header, "Content-Type")
+	if !ok {
+		return "", err
+	}
+	media, params, err := mime.ParseMediaType(text)
+	if err != nil {
+		return "", kindMediaType.newf("header Content-Type is malformed")
+	}
+	switch media {
+	case mediaJSON, mediaNDJSON, mediaMergePatch:
+		if charset, ok := params["charset"]; ok && !strings.EqualFold(charset, "utf-8") {
+			return "", kindMediaType.newf("%s is always UTF-8", media)
+		}
+	}
+	return media, nil
+}
+
+// requireJSON refuses a body that says it is something other than JSON.
+func requireJSON(r *http.Request, also ...string) error {
+	media, err := contentType(r)
+	if err != nil {
+		return err
+	}
+	for _, m := range append(also, "", mediaJSON) {
+		if media == m {
+			return nil
+		}
+	}
+	return kindMediaType.newf("the body must be %s", mediaJSON).with("supported", append([]string{mediaJSON}, also...))
+}
+
+// fetchable are the media types of a fetch's answer, the default first.
+var fetchable = []string{mediaJSON, mediaNDJSON, mediaRecordBatch}
+
+// acceptable picks the media type of a fetch's answer by the request's Accept
+// (RFC 9110, 12.5.1): the highest quality, the earlier of fetchable among equals.
+func acceptable(r *http.Request) (string, error) {
+	accept := strings.Join(r.Header.Values("Accept"), ",")
+	if strings.TrimSpace(accept) == "" {
+		return fetchable[0], nil
+	}
+	best, bestQuality := "", 0.0
+	for _, media := range fetchable {
+		if quality := quality(accept, media); quality > bestQuality {
+			best, bestQuality = media, quality
+		}
+	}
+	if best != "" {
+		return best, nil
+	}
+	detail := "the answer can be " + strings.Join(fetchable, ", ")
+	if quality(accept, mediaEventStream) > 0 {
+		detail = mediaEventStream + " is not supported by this version; " + detail
+	}
+	return "", kindNotAcceptable.newf("%s", detail).with("supported", fetchable)
+}
+
+// quality returns how much accept wants media. The most specific range that
+// matches decides; ranges that are malformed match nothing.
+func quality(accept, media string) float64 {
+	kind, _, _ := strings.Cut(media, "/")
+	quality, specific := 0.0, 0
+	for _, part := range strings.Split(accept, ",") {
+		name, params, err := mime.ParseMediaType(part)
+		if err != nil {
+			continue
+		}
+		rank := 0
+		switch name {
+		case media:
+			rank = 3
+		case kind + "/*":
+			rank = 2
+		case "*/*":
+			rank = 1
+		}
+		q := 1.0
+		if text, ok := params["q"]; ok {
+			q, err = strconv.ParseFloat(text, 64)
+			if err != nil || !(q >= 0 && q <= 1) {
+				continue
+			}
+		}
+		if rank > specific {
+			quality, specific = q, rank
+		}
+	}
+	return quality
+}

@@ -1,0 +1,51 @@
+package httpapi
+
+import (
+	"net/http"
+	"time"
+)
+
+// response watches what a handler answers, and gives the client a deadline to
+// take it.
+type response struct {
+	http.ResponseWriter
+	conn    *http.ResponseController
+	timeout time.Duration
+
+	status   int // 0 until the header is written
+	written  int64
+	complete bool      // the answer is out, even if the handler is broken off
+	renewed  time.Time // when the write deadline was last set
+}
+
+// Unwrap lets http.ResponseController find the connection.
+func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w *response) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	w.renew()
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *response) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	w.renew()
+	n, err := w.ResponseWriter.Write(p)
+	w.written += int64(n)
+	return n, err
+}
+
+// renew gives the client the whole timeout again. Doing so for each of many
+// small writes would be dear, so it waits until a part of the timeout is gone.
+func (w *response) renew() {
+	now := time.Now()
+	if now.Sub(w.renewed) < w.timeout/8 {
+		return
+	}
+	w.renewed = now
+	_ = w.conn.SetWriteDeadline(now.Add(w.timeout))
+}

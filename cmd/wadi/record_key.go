@@ -14,12 +14,13 @@ type keyFinder struct {
 	field   string
 	reader  bytes.Reader
 	decoder *jsontext.Decoder
+	options []jsontext.Options
 	key     []byte
 }
 
 func newKeyFinder(field string) *keyFinder {
-	f := &keyFinder{field: field}
-	f.decoder = jsontext.NewDecoder(&f.reader, jsontext.AllowDuplicateNames(true))
+	f := &keyFinder{field: field, options: []jsontext.Options{jsontext.AllowDuplicateNames(true)}}
+	f.decoder = jsontext.NewDecoder(&f.reader, f.options...)
 	return f
 }
 
@@ -31,7 +32,7 @@ var errNotObject = errors.New("is not a JSON object")
 // first counts.
 func (f *keyFinder) find(value []byte) ([]byte, error) {
 	f.reader.Reset(value)
-	f.decoder.Reset(&f.reader)
+	f.decoder.Reset(&f.reader, f.options...)
 	if f.decoder.PeekKind() != '{' {
 		return nil, errNotObject
 	}
@@ -85,7 +86,7 @@ func (f *keyFinder) text(value jsontext.Value) ([]byte, error) {
 		return notNil(f.key), err
 	}
 	compact := jsontext.Value(append(f.key[:0], value...))
-	if err := compact.Compact(jsontext.AllowDuplicateNames(true)); err != nil {
+	if err := compact.Compact(f.options...); err != nil {
 		return nil, fmt.Errorf("is not JSON: %w", err)
 	}
 	f.key = compact

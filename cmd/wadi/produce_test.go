@@ -251,6 +251,27 @@ func TestProduceCreatesTopic(t *testing.T) {
 	}
 }
 
+func TestProduceLetsNodeCreateTopic(t *testing.T) {
+	s := &session{t: t, node: newFakeNode(t), in: "a\n"}
+	if got := s.run("produce", "t"); got.status != exitFailure || !strings.Contains(got.err, "create it with wadi topics create t") {
+		t.Errorf("status %d: %s", got.status, got.err)
+	}
+	s.node.autoCreate = true
+	s.must("produce", "t", "-q")
+	if got := fmt.Sprint(s.node.values("t")); got != "[[a] []]" && got != "[[] [a]]" {
+		t.Error(got)
+	}
+}
+
+func TestProduceCutsBatchesByCount(t *testing.T) {
+	s := &session{t: t, node: newFakeNode(t), in: strings.Repeat("\n", batchRecordsMax+1)}
+	s.node.topic("t", 1)
+	s.must("produce", "t", "-q", "--batch", "8MiB")
+	if got := len(s.node.values("t")[0]); got != batchRecordsMax+1 || s.node.produced != 2 {
+		t.Errorf("%d records in %d requests", got, s.node.produced)
+	}
+}
+
 // TestProduceAcksOneNeverRepeatsTheUnknown breaks if a request without a
 // producer id is sent again although the first may have been stored.
 func TestProduceAcksOneNeverRepeatsTheUnknown(t *testing.T) {

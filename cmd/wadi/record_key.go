@@ -28,8 +28,8 @@ var errNotObject = errors.New("is not a JSON object")
 
 // find returns the text of a string field, or any other value as compact JSON.
 // The key is nil if the field is missing or null. It is valid until the next
-// call. The whole value is checked to be JSON; of a field given twice the
-// first counts.
+// call. The whole value is checked to be JSON. The rules are those of
+// ?key_field= in the HTTP API.
 func (f *keyFinder) find(value []byte) ([]byte, error) {
 	f.reader.Reset(value)
 	f.decoder.Reset(&f.reader, f.options...)
@@ -46,10 +46,13 @@ func (f *keyFinder) find(value []byte) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("is not JSON: %w", err)
 		}
-		wanted := !found && f.isField(name)
+		wanted := f.isField(name)
 		field, err := f.decoder.ReadValue()
 		if err != nil {
 			return nil, fmt.Errorf("is not JSON: %w", err)
+		}
+		if wanted && found {
+			return nil, errors.New("has the key field twice")
 		}
 		if wanted {
 			found = true

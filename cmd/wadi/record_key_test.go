@@ -15,7 +15,7 @@ func TestKeyOfLine(t *testing.T) {
 		{`{"k": { "a" : [ 1 , "x y" ] } }`, `{"a":[1,"x y"]}`},
 		{`{"k":true}`, "true"},
 		{`{"\u006b":1}`, "1"},
-		{`{"k":1,"k":2}`, "1"},
+		{`{"a":1,"a":2,"k":1}`, "1"},
 		{"{\"k\":1}\r", "1"},
 	} {
 		key, err := f.find([]byte(c.line))
@@ -28,7 +28,7 @@ func TestKeyOfLine(t *testing.T) {
 			t.Errorf("%s: %q, %v", line, key, err)
 		}
 	}
-	for _, line := range []string{``, `1`, `[{"k":1}]`, `"k"`, `{"k":1`, `{"k":1}}`, `{"k":1} {}`, `{"k":01}`, `{"k":"\x"}`, `{k:1}`, "{\"k\":\"\xff\"}", `{"k":1,}`, `nonsense`} {
+	for _, line := range []string{``, `1`, `[{"k":1}]`, `"k"`, `{"k":1`, `{"k":1}}`, `{"k":1} {}`, `{"k":01}`, `{"k":"\x"}`, `{k:1}`, "{\"k\":\"\xff\"}", `{"k":1,}`, `nonsense`, `{"k":1,"k":2}`} {
 		if key, err := f.find([]byte(line)); err == nil {
 			t.Errorf("%s: %q", line, key)
 		}

@@ -8,6 +8,9 @@ import (
 // value, in bytes.
 const recordOverhead = 24
 
+// batchRecordsMax bounds the records of one batch; a node takes 100,000.
+const batchRecordsMax = 50_000
+
 // lineBatch holds records of one partition that travel together.
 type lineBatch struct {
 	partition int32
@@ -61,7 +64,7 @@ func (b *batcher) add(key, value []byte, line int64) error {
 	size := len(key) + len(value) + recordOverhead
 	partition := b.partitionOf(key)
 	open := b.open[partition]
-	for open != nil && open.size+size > b.batchBytes {
+	for open != nil && (open.size+size > b.batchBytes || open.len() == batchRecordsMax) {
 		if err := b.cut(open); err != nil {
 			return err
 		}

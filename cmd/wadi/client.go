@@ -27,6 +27,9 @@ const (
 // answerBytesMax bounds an answer unless the request says otherwise.
 const answerBytesMax = 16 << 20
 
+// problemBytesMax bounds what is read of an answer that says no.
+const problemBytesMax = 64 << 10
+
 // dialTimeout bounds the wait for a connection.
 const dialTimeout = 5 * time.Second
 
@@ -116,6 +119,11 @@ func (c *client) do(ctx context.Context, r request) (response, error) {
 		return response{}, &transportError{sent: mayBeSent(err), err: withoutURL(err)}
 	}
 	defer func() { _ = res.Body.Close() }()
+	if res.StatusCode >= 300 {
+		// The status is the verdict; what can be read of the reasons is a bonus.
+		body, _ := io.ReadAll(io.LimitReader(res.Body, problemBytesMax))
+		return response{}, parseProblem(res.StatusCode, res.Header, body)
+	}
 	limit := r.answerMax
 	if limit == 0 {
 		limit = answerBytesMax
@@ -123,9 +131,6 @@ func (c *client) do(ctx context.Context, r request) (response, error) {
 	body, err := readBounded(res.Body, res.ContentLength, limit)
 	if err != nil {
 		return response{}, &transportError{sent: true, err: fmt.Errorf("read answer: %w", err)}
-	}
-	if res.StatusCode >= 300 {
-		return response{}, parseProblem(res.StatusCode, res.Header, body)
 	}
 	return response{status: res.StatusCode, header: res.Header, body: body}, nil
 }

@@ -12,8 +12,9 @@ import (
 // defaultServer is the node that wadi dev starts.
 const defaultServer = "http://127.0.0.1:8080"
 
-// controlRetryTimeout is how long requests that move no records are repeated.
-const controlRetryTimeout = 10 * time.Second
+// controlRetryTimeout is how long requests that move no records are repeated:
+// enough for a node to be restarted.
+const controlRetryTimeout = 5 * time.Second
 
 // completionTimeout bounds what the shell waits for names of topics.
 const completionTimeout = time.Second

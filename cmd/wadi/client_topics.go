@@ -86,6 +86,24 @@ func (c *client) createTopic(ctx context.Context, name string, change topicChang
 	return info, res.status == http.StatusCreated, err
 }
 
+// autoCreateTopic has the node create a topic if it is one that does so on
+// the first record: it asks for no records at all to be stored, which the node
+// refuses, but not before it has looked for the topic.
+func (c *client) autoCreateTopic(ctx context.Context, name string) error {
+	r := request{method: http.MethodPost, path: topicPath(name, "records"), timeout: controlTimeout}
+	_, err := c.doJSON(ctx, r, map[string]any{"records": []any{}}, nil)
+	var problem *problemError
+	if errors.As(err, &problem) && problem.Status == http.StatusBadRequest {
+		return nil
+	}
+	return err
+}
+
+func isNotFound(err error) bool {
+	var problem *problemError
+	return errors.As(err, &problem) && problem.Status == http.StatusNotFound
+}
+
 func (c *client) alterTopic(ctx context.Context, name string, change topicChange) (topicInfo, error) {
 	var info topicInfo
 	_, err := c.doJSON(ctx, request{method: http.MethodPatch, path: topicPath(name), timeout: controlTimeout}, change, &info)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -15,6 +14,9 @@ import (
 
 // consumeParallel is how many partitions are fetched at a time.
 const consumeParallel = 8
+
+// fetchBytesMax is the most that a node gives in one answer.
+const fetchBytesMax = 64 << 20
 
 // followPartitionsMax bounds the long polls that are open at a time.
 const followPartitionsMax = 1024
@@ -83,8 +85,8 @@ func (f *consumeFlags) run(ctx context.Context, env *environment, topic string) 
 	if f.partition < -1 {
 		return usagef("--partition is below 0")
 	}
-	if f.fetchBytes < 1 || f.fetchBytes > math.MaxInt32 {
-		return usagef("--fetch-bytes is not between 1 and 2GiB")
+	if f.fetchBytes < 1 || f.fetchBytes > fetchBytesMax {
+		return usagef("--fetch-bytes is not between 1 and 64MiB")
 	}
 	if f.check && f.follow && f.to == "" && f.count < 0 {
 		return usagef("--check needs an end: --to or -n")

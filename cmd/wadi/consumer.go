@@ -126,6 +126,7 @@ func (c *consumer) partition(ctx context.Context, r consumeRange) error {
 			if ctx.Err() != nil || errors.Is(err, errLimit) {
 				return err
 			}
+			r.from = next
 			return fail(err)
 		}
 		if next == r.from && got.nextOffset != r.from {

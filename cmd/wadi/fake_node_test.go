@@ -36,6 +36,7 @@ type fakeNode struct {
 	// refuse tells whether the n-th connection is refused, from 1.
 	refuse      func(n int) bool
 	connections int
+	autoCreate  bool
 	fetchFault  func(n int) fakeFault
 	fetches     int
 }
@@ -91,6 +92,7 @@ func newFakeNode(t *testing.T) *fakeNode {
 	mux.HandleFunc("POST /v1/producers", n.newProducer)
 	mux.HandleFunc("GET /v1/topics/{t}/partitions/{p}/offsets", n.offsets)
 	mux.HandleFunc("DELETE /v1/topics/{t}/partitions/{p}/records", n.trim)
+	mux.HandleFunc("POST /v1/topics/{t}/records", n.produceNothing)
 	mux.HandleFunc("POST /v1/topics/{t}/partitions/{p}/records", n.produce)
 	mux.HandleFunc("GET /v1/topics/{t}/partitions/{p}/records", n.fetch)
 	n.server = &http.Server{Handler: mux}
@@ -249,6 +251,18 @@ func (n *fakeNode) list(w http.ResponseWriter, r *http.Request) {
 		page["next_page_token"] = strconv.Itoa(from + 2)
 	}
 	answer(w, 200, page)
+}
+
+// produceNothing is all that the commands ask of this resource.
+func (n *fakeNode) produceNothing(w http.ResponseWriter, r *http.Request) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if name := r.PathValue("t"); n.autoCreate && n.topics[name] == nil {
+		n.topicLocked(name, 2)
+	}
+	if topic, _ := n.find(w, r); topic != nil {
+		reject(w, 400, "no_records", "")
+	}
 }
 
 func (n *fakeNode) newProducer(w http.ResponseWriter, _ *http.Request) {

@@ -99,14 +99,19 @@ func choiceFlag(cmd *cobra.Command, p *string, name, value, usage string, words 
 	_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
 }
 
-// words is a flag that takes some of a few words, separated by commas.
+// words is a flag that takes some of a few words, separated by commas or given
+// one after the other.
 type words struct {
 	value *[]string
 	known []string
+	given bool // value no longer holds the default
 }
 
-func (w words) Set(s string) error {
+func (w *words) Set(s string) error {
 	var chosen []string
+	if w.given {
+		chosen = *w.value
+	}
 	for word := range strings.SplitSeq(s, ",") {
 		word = strings.TrimSpace(word)
 		if !slices.Contains(w.known, word) {
@@ -116,13 +121,13 @@ func (w words) Set(s string) error {
 			chosen = append(chosen, word)
 		}
 	}
-	*w.value = chosen
+	*w.value, w.given = chosen, true
 	return nil
 }
 
-func (w words) Type() string { return "list" }
+func (w *words) Type() string { return "list" }
 
-func (w words) String() string {
+func (w *words) String() string {
 	if w.value == nil {
 		return ""
 	}

@@ -88,7 +88,10 @@ func usagef(format string, args ...any) error {
 
 // run runs one command and returns the exit status.
 func run(ctx context.Context, env *environment, args []string) int {
-	root := newRootCommand(env)
+	return execute(ctx, env, newRootCommand(env), args)
+}
+
+func execute(ctx context.Context, env *environment, root *cobra.Command, args []string) int {
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {

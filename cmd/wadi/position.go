@@ -45,15 +45,20 @@ func parsePosition(s string, now time.Time) (position, error) {
 	}
 	if strings.HasPrefix(s, "-") {
 		if d, err := time.ParseDuration(s); err == nil {
-			return position{kind: positionTime, ms: now.Add(d).UnixMilli()}, nil
+			return timePosition(now.Add(d)), nil
 		}
 	}
 	for _, layout := range timeLayouts {
 		if at, err := time.ParseInLocation(layout, s, now.Location()); err == nil {
-			return position{kind: positionTime, ms: at.UnixMilli()}, nil
+			return timePosition(at), nil
 		}
 	}
 	return position{}, fmt.Errorf("%q is neither earliest, latest or end, nor an offset, nor a time such as 2026-01-31T12:00:00Z or -90m", s)
+}
+
+// timePosition is a time; the API counts from 1970.
+func timePosition(at time.Time) position {
+	return position{kind: positionTime, ms: max(0, at.UnixMilli())}
 }
 
 // resolve finds the position's offset in a partition, and returns the

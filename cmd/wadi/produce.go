@@ -7,7 +7,6 @@ import (
 	"io"
 	"math"
 	"math/rand/v2"
-	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -19,10 +18,10 @@ import (
 	"github.com/wadilog/wadi/internal/recordbatch"
 )
 
-// batchBytesMin and batchBytesMax bound --batch.
+// batchBytesMin and batchBytesMax bound --batch: a node takes bodies of 16 MiB.
 const (
 	batchBytesMin = 1 << 10
-	batchBytesMax = 32 << 20
+	batchBytesMax = 15 << 20
 )
 
 // partitionsMax is the most partitions a topic can have.
@@ -100,7 +99,7 @@ const defaultCompression = "lz4"
 func (f *produceFlags) validate(topic string) error {
 	switch {
 	case f.batch < batchBytesMin || f.batch > batchBytesMax:
-		return usagef("--batch is not between 1KiB and 32MiB")
+		return usagef("--batch is not between 1KiB and 15MiB")
 	case f.buffer < 4*f.batch || f.buffer > math.MaxInt32:
 		return usagef("--buffer is not between four times --batch and 2GiB")
 	case f.connections < 1 || f.connections > 1024:
@@ -237,21 +236,27 @@ func (f *produceFlags) run(ctx context.Context, env *environment, topic string, 
 	return nil
 }
 
-// topic returns the topic, created if the flags say so.
+// topic returns the topic, created if the flags or the node say so.
 func (f *produceFlags) topic(ctx context.Context, c *client, name string) (topicInfo, error) {
 	var info topicInfo
-	err := retryControl(ctx, func() (err error) { info, err = c.topic(ctx, name); return err })
-	var problem *problemError
-	if !errors.As(err, &problem) || problem.Status != http.StatusNotFound {
+	get := func() (err error) { info, err = c.topic(ctx, name); return err }
+	err := retryControl(ctx, get)
+	if !isNotFound(err) {
 		return info, err
 	}
-	if f.create == 0 {
+	if f.create > 0 {
+		err = retryControl(ctx, func() (err error) {
+			info, _, err = c.createTopic(ctx, name, topicChange{Partitions: f.create})
+			return err
+		})
+		return info, err
+	}
+	if err := retryControl(ctx, func() error { return c.autoCreateTopic(ctx, name) }); err != nil && !isNotFound(err) {
+		return info, err
+	}
+	if err = retryControl(ctx, get); isNotFound(err) {
 		return info, fmt.Errorf("%w: create it with wadi topics create %s, or use --create", err, name)
 	}
-	err = retryControl(ctx, func() (err error) {
-		info, _, err = c.createTopic(ctx, name, topicChange{Partitions: f.create})
-		return err
-	})
 	return info, err
 }
 

@@ -14,12 +14,13 @@ type keyFinder struct {
 	field   string
 	reader  bytes.Reader
 	decoder *jsontext.Decoder
+	options []jsontext.Options
 	key     []byte
 }
 
 func newKeyFinder(field string) *keyFinder {
-	f := &keyFinder{field: field}
-	f.decoder = jsontext.NewDecoder(&f.reader, jsontext.AllowDuplicateNames(true))
+	f := &keyFinder{field: field, options: []jsontext.Options{jsontext.AllowDuplicateNames(true)}}
+	f.decoder = jsontext.NewDecoder(&f.reader, f.options...)
 	return f
 }
 
@@ -27,11 +28,11 @@ var errNotObject = errors.New("is not a JSON object")
 
 // find returns the text of a string field, or any other value as compact JSON.
 // The key is nil if the field is missing or null. It is valid until the next
-// call. The whole value is checked to be JSON; of a field given twice the
-// first counts.
+// call. The whole value is checked to be JSON. The rules are those of
+// ?key_field= in the HTTP API.
 func (f *keyFinder) find(value []byte) ([]byte, error) {
 	f.reader.Reset(value)
-	f.decoder.Reset(&f.reader)
+	f.decoder.Reset(&f.reader, f.options...)
 	if f.decoder.PeekKind() != '{' {
 		return nil, errNotObject
 	}
@@ -45,10 +46,13 @@ func (f *keyFinder) find(value []byte) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("is not JSON: %w", err)
 		}
-		wanted := !found && f.isField(name)
+		wanted := f.isField(name)
 		field, err := f.decoder.ReadValue()
 		if err != nil {
 			return nil, fmt.Errorf("is not JSON: %w", err)
+		}
+		if wanted && found {
+			return nil, errors.New("has the key field twice")
 		}
 		if wanted {
 			found = true
@@ -85,7 +89,7 @@ func (f *keyFinder) text(value jsontext.Value) ([]byte, error) {
 		return notNil(f.key), err
 	}
 	compact := jsontext.Value(append(f.key[:0], value...))
-	if err := compact.Compact(jsontext.AllowDuplicateNames(true)); err != nil {
+	if err := compact.Compact(f.options...); err != nil {
 		return nil, fmt.Errorf("is not JSON: %w", err)
 	}
 	f.key = compact

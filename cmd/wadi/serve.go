@@ -84,7 +84,7 @@ func (f *nodeFlags) define(cmd *cobra.Command, dev bool) {
 	}
 	flags.StringVar(&o.Store, "store", "", store)
 	f.roles = []string{roleIngest, roleReader, roleTiering}
-	flags.Var(words{&f.roles, slices.Clone(f.roles)}, "roles", "what this node does")
+	flags.Var(&words{value: &f.roles, known: slices.Clone(f.roles)}, "roles", "what this node does")
 	f.wal = true
 	flags.Var(&f.wal, "wal", "write-ahead buffer, needed for acks=1")
 	bytesFlag(flags, &o.MemoryLimit, "memory-limit", 512<<20, "memory that the node stays below")

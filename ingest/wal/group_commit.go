@@ -18,8 +18,9 @@ import (
 // those that are there, closes the file properly and returns nil.
 //
 // Any error of a write or an fsync ends it: every waiter and every later
-// Append gets ErrFailed, and Run returns the error. It must not be called
-// again.
+// Append gets ErrFailed, and Run returns the error. An error while a released
+// file is taken away ends it too, after the frames that are there are written.
+// It must not be called again.
 func (l *Log) Run(ctx context.Context) error {
 	l.mu.Lock()
 	l.running = true
@@ -115,9 +116,8 @@ func (l *Log) commit(b batch) error {
 // fail makes the failure final for everyone who waits or will append, and
 // returns the error that Run ends with.
 func (l *Log) fail(cause error, taken *group) error {
-	err := fmt.Errorf("%w: %w", ErrFailed, cause)
+	err := l.refuse(cause)
 	l.mu.Lock()
-	l.err = err
 	gathered := l.gathered.group
 	l.gathered = batch{group: newGroup()}
 	l.mu.Unlock()
@@ -125,6 +125,15 @@ func (l *Log) fail(cause error, taken *group) error {
 		group.err = err
 		close(group.done)
 	}
-	l.metrics.failures.Inc()
 	return errors.Join(err, l.writer.close())
+}
+
+// refuse makes every later Append fail.
+func (l *Log) refuse(cause error) error {
+	err := fmt.Errorf("%w: %w", ErrFailed, cause)
+	l.metrics.failures.Inc()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.err = err
+	return err
 }

@@ -2,6 +2,7 @@ package wal_test
 
 import (
 	"context"
+	"flag"
 	"log/slog"
 	"math/rand/v2"
 	"testing"
@@ -13,7 +14,14 @@ import (
 	"github.com/wadilog/wadi/ingest/wal"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// Failing on purpose must leave no file in the tree; a failure prints its
+	// seed anyway.
+	if err := flag.Set("rapid.nofailfile", "true"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // smallConfig makes files so small that every test rotates.
 func smallConfig() wal.Config {

@@ -202,6 +202,31 @@ func TestFailStop(t *testing.T) {
 	}
 }
 
+// TestFailureToRetireEndsTheLog takes a released file away before the log
+// does: who meddles in the directory must be noticed.
+func TestFailureToRetireEndsTheLog(t *testing.T) {
+	fs := crashfs.New()
+	l := mustStart(t, smallConfig(), fs, nodeID(1))
+	for number := range uint64(6) {
+		l.mustAppendAndWait(t, number+1, make([]byte, 500))
+	}
+	if err := fs.Remove(filepath.Join(smallConfig().Dir, wal.FileName(nodeID(1), 1))); err != nil {
+		t.Fatal(err)
+	}
+	l.Release(6)
+	<-l.ended
+	if !errors.Is(l.err, wal.ErrFailed) {
+		t.Fatalf("Run returned %v", l.err)
+	}
+	if _, err := l.Append(7); !errors.Is(err, wal.ErrFailed) {
+		t.Fatalf("append: %v", err)
+	}
+	if err := errors.Join(l.Remove(), l.Close()); err != nil {
+		t.Fatal(err)
+	}
+	l.cancel()
+}
+
 // TestFramesBehindAFailingSync appends while the fsync that fails is under
 // way: who waits in the next group is told as well.
 func TestFramesBehindAFailingSync(t *testing.T) {

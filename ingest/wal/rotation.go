@@ -115,7 +115,7 @@ func (l *Log) runSweeper(ctx context.Context) error {
 		}
 		for l.oldestReleased() {
 			if err := l.retireOldest(); err != nil {
-				return err
+				return l.refuse(err)
 			}
 		}
 	}

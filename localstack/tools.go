@@ -65,10 +65,23 @@ func Install(ctx context.Context, tool Tool) (string, error) {
 	if tool.isAt(binary) {
 		return binary, nil
 	}
+	if err := removeBrokenBuilds(dir, name); err != nil {
+		return "", err
+	}
 	if err := tool.build(ctx, dir, binary); err != nil {
 		return "", fmt.Errorf("install %s@%s: %w", tool.Package, tool.Version, err)
 	}
 	return binary, nil
+}
+
+// removeBrokenBuilds clears up after builds of a tool that were killed. The caller
+// holds the tool's lock, so none is under way.
+func removeBrokenBuilds(dir, name string) error {
+	stale, err := filepath.Glob(filepath.Join(dir, "build-"+name+"-*"))
+	for _, build := range stale {
+		err = errors.Join(err, os.RemoveAll(build))
+	}
+	return err
 }
 
 func flock(f *os.File) error {
@@ -89,7 +102,7 @@ func (tool Tool) isAt(binary string) bool {
 // build installs into a folder of its own first, so that a broken build never
 // stands in the place of a good one.
 func (tool Tool) build(ctx context.Context, dir, binary string) error {
-	fresh, err := os.MkdirTemp(dir, "build-")
+	fresh, err := os.MkdirTemp(dir, "build-"+path.Base(tool.Package)+"-")
 	if err != nil {
 		return err
 	}

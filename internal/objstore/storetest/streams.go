@@ -12,10 +12,10 @@ import (
 )
 
 // streamBytes is more than two parts of a multipart upload, and not a whole number.
-const streamBytes = 35<<20 + 5
+const streamBytes = 17<<20 + 5
 
 func (suite) streams(t *testing.T, b objstore.Bucket) {
-	for _, size := range []int{0, 1, 100_000, 8 << 20, 16 << 20, 16<<20 + 1, streamBytes} {
+	for _, size := range []int{0, 1, 100_000, 8 << 20, 8<<20 + 1, 16 << 20, streamBytes} {
 		body := noise(size)
 		if _, err := b.PutStream(t.Context(), "streams/one", bytes.NewReader(body)); err != nil {
 			t.Fatalf("stream of %d bytes: %v", size, err)

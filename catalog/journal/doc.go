@@ -44,6 +44,13 @@
 // and logged: no writer of a journal makes such a key, so it cannot be an entry,
 // and a stray file must not stop a cluster.
 //
+// # Steps at which a test may end the process
+//
+// journal/before-put and journal/after-put stand around every PUT of an entry
+// or a manifest, journal/before-part before each part, journal/before-manifest
+// and journal/after-manifest around the settlement of a manifest, and
+// journal/before-delete before each deletion.
+//
 // # Goroutines and locks
 //
 // A Journal has no goroutine and no lock; what it remembers, the time of the

@@ -281,12 +281,37 @@ func (c *Catalog) takeProposals() []*Proposal {
 	return taken
 }
 
-// giveBackProposals puts edits that another writer's entry kept out of their
-// slot back where they were: they are surely not committed.
-func (c *Catalog) giveBackProposals(taken []*Proposal) {
+// resend puts edits whose slot another entry took back where they were, to be
+// sent again, once it is known whether they are in doubt.
+//
+// If the replica can follow on from the slot, the entry in it belongs to the
+// journal, and ours does not. If it cannot, the entry may be a void claim in a
+// slot that was ours, committed while this process slept, and deleted since.
+// To send them again is safe: no edit does harm when it is applied twice, and
+// commits are told apart by their numbers.
+func (c *Catalog) resend(ctx context.Context, proposals []*Proposal) error {
+	for {
+		err := c.follow(ctx, time.Now())
+		if err == nil || errors.Is(err, errReload) {
+			c.giveBackProposals(proposals, err != nil)
+			return err
+		}
+		if err := c.giveUpOrPause(ctx, "follow the journal", err); err != nil {
+			for _, p := range proposals {
+				p.resolve(Result{}, fmt.Errorf("%w: %w", ErrUnknownOutcome, err))
+			}
+			return err
+		}
+	}
+}
+
+func (c *Catalog) giveBackProposals(taken []*Proposal, inDoubt bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, p := range taken {
+		if inDoubt {
+			p.inDoubt.Store(true)
+		}
 		p.stage.Store(proposalQueued)
 		c.queueBytes += p.size
 	}
@@ -326,10 +351,9 @@ func (c *Catalog) writeSlot(ctx context.Context) error {
 	var taken *journal.TakenError
 	switch {
 	case errors.As(err, &taken):
-		c.giveBackProposals(proposals)
 		c.giveBackQuestions(questions)
 		c.deposed(taken.Entry)
-		return c.follow(ctx, time.Now())
+		return c.resend(ctx, proposals)
 	case err != nil:
 		// Write gives up only when the catalog stops.
 		outcome := ErrUnknownOutcome

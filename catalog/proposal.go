@@ -8,8 +8,8 @@ import (
 	"github.com/wadilog/wadi/catalog/journal"
 )
 
-// Where a proposal stands. It goes from queued to sent and back when another
-// node took the slot; given up ends it.
+// Where a proposal stands. It goes from queued to sent, and back when another
+// entry took the slot; given up ends it.
 const (
 	proposalQueued int32 = iota
 	proposalSent
@@ -21,7 +21,10 @@ type Proposal struct {
 	edit  Edit
 	size  int // bytes; upper bound of its encoding with its result
 	stage atomic.Int32
-	done  chan struct{} // closed when result and err are set
+	// inDoubt says that an earlier attempt may have committed it, though it is
+	// queued again.
+	inDoubt atomic.Bool
+	done    chan struct{} // closed when result and err are set
 
 	result Result
 	err    error
@@ -40,7 +43,11 @@ func (p *Proposal) Wait(ctx context.Context) (Result, error) {
 	case <-ctx.Done():
 	}
 	if p.stage.CompareAndSwap(proposalQueued, proposalGivenUp) {
-		return Result{}, fmt.Errorf("%w: %w", ErrNotCommitted, ctx.Err())
+		outcome := ErrNotCommitted
+		if p.inDoubt.Load() {
+			outcome = ErrUnknownOutcome
+		}
+		return Result{}, fmt.Errorf("%w: %w", outcome, ctx.Err())
 	}
 	select {
 	case <-p.done: // settled meanwhile

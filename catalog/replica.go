@@ -50,20 +50,15 @@ func (r *replica) place(e *journal.Entry) {
 }
 
 // load builds a replica from the newest snapshot, or from slot 0, and follows
-// the journal to its end. An empty bucket gets its slot 0.
+// the journal to its end. An empty bucket gets its slot 0. errReload says that
+// a newer snapshot came, and the slots that this load needed went, while it
+// ran: the next one begins from there.
 func load(ctx context.Context, j *journal.Journal, readAhead int) (*replica, error) {
-	for {
-		r, err := loadBase(ctx, j)
-		if err == nil {
-			_, err = r.follow(ctx, j, readAhead)
-		}
-		if errors.Is(err, errReload) {
-			// A newer snapshot came, and the slots that this load needed went,
-			// while it ran. Each turn starts from a newer snapshot.
-			continue
-		}
-		return r, err
+	r, err := loadBase(ctx, j)
+	if err == nil {
+		_, err = r.follow(ctx, j, readAhead)
 	}
+	return r, err
 }
 
 func loadBase(ctx context.Context, j *journal.Journal) (*replica, error) {

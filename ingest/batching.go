@@ -33,7 +33,7 @@ func (g *Ingester) ProduceRecords(ctx context.Context, topic *catalog.Topic, rec
 		}
 		appends = append(appends, a)
 	}
-	return g.produce(ctx, newUnit(appends), opts.Acks)
+	return g.produce(ctx, newUnit(appends), opts)
 }
 
 func (o Options) validate() error {
@@ -178,7 +178,7 @@ func (g *Ingester) ProduceBatches(ctx context.Context, topic *catalog.Topic, par
 	if err := opts.validate(); err != nil {
 		return nil, err
 	}
-	return g.produce(ctx, newUnit([]unitAppend{a}), opts.Acks)
+	return g.produce(ctx, newUnit([]unitAppend{a}), opts)
 }
 
 // validateBatches checks what a client built. Decompression needs memory

@@ -179,7 +179,8 @@ func (g *Ingester) proposeUntilDone(ctx context.Context, e catalog.Edit) error {
 }
 
 // produce brings a unit into the log, or refuses it.
-func (g *Ingester) produce(ctx context.Context, u *unit, acks Acks) ([]Result, error) {
+func (g *Ingester) produce(ctx context.Context, u *unit, opts Options) ([]Result, error) {
+	acks := opts.Acks
 	if acks == AcksOne && g.wal == nil {
 		return nil, ErrNoWAL
 	}
@@ -194,6 +195,9 @@ func (g *Ingester) produce(ctx context.Context, u *unit, acks Acks) ([]Result, e
 	if err != nil {
 		g.admission.give(u.bytes)
 		return nil, err
+	}
+	if opts.Placed != nil {
+		opts.Placed()
 	}
 	if acks == AcksAll {
 		return u.wait(ctx, g.stopped)

@@ -35,14 +35,21 @@
 // that belongs to another cluster recognisable. A claim that is void is named by
 // no snapshot and goes with the other old slots.
 //
-// A snapshot is complete once its manifest is there. Manifests are deleted
-// before parts, so a part that is missing while the manifest is there is damage.
-// Only the newest two snapshots are to be relied on: a writer of a snapshot that
-// slept may put the manifest of an older one whose parts are gone.
+// A snapshot is complete once its manifest is there. Only the newest two are to
+// be relied on: a PUT of a manifest that lands late, or whose writer slept, may
+// bring back an older one whose parts are gone. So a part that is missing is damage
+// unless there are two newer snapshots.
 //
 // A key below journal/ or manifests/ that is not 20 digits is skipped, counted
 // and logged: no writer of a journal makes such a key, so it cannot be an entry,
 // and a stray file must not stop a cluster.
+//
+// # Steps at which a test may end the process
+//
+// journal/before-put and journal/after-put stand around every PUT of an entry
+// or a manifest, journal/before-part before each part, journal/before-manifest
+// and journal/after-manifest around the settlement of a manifest, and
+// journal/before-delete before each deletion.
 //
 // # Goroutines and locks
 //

@@ -192,3 +192,26 @@ func fuzzSum(b []byte) []byte {
 	}
 	return resum(bytes.Clone(b))
 }
+
+func BenchmarkEntry(b *testing.B) {
+	e := goldenEntries()["edits.entry"]
+	e.Payload = make([]byte, 64<<10)
+	encoded := e.Append(nil)
+	b.Run("append", func(b *testing.B) {
+		b.ReportAllocs()
+		b.SetBytes(int64(len(encoded)))
+		buf := make([]byte, 0, len(encoded))
+		for b.Loop() {
+			e.Append(buf)
+		}
+	})
+	b.Run("decode", func(b *testing.B) {
+		b.ReportAllocs()
+		b.SetBytes(int64(len(encoded)))
+		for b.Loop() {
+			if _, err := Decode(e.Slot, encoded); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

@@ -3,6 +3,7 @@ package journal
 import (
 	"log/slog"
 	"testing"
+	"testing/synctest"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
@@ -26,6 +27,12 @@ func open(t *testing.T, bucket objstore.Bucket, change ...func(*Config)) *Journa
 	return j
 }
 
+// inBubble runs a subtest in virtual time.
+func inBubble(t *testing.T, name string, test func(t *testing.T)) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) { synctest.Test(t, test) })
+}
+
 // chain makes entries that follow one another.
 type chain struct {
 	writer string
@@ -36,11 +43,12 @@ type chain struct {
 }
 
 func (c *chain) entry(kind Kind, payload string) *Entry {
+	epoch := c.epoch
 	if kind == Claim {
-		c.epoch++
+		epoch++
 	}
 	return &Entry{
-		Slot: c.next, Kind: kind, Epoch: c.epoch, Nonce: NewNonce(), Prev: c.prev, Time: 1_700_000_000_000,
+		Slot: c.next, Kind: kind, Epoch: epoch, Nonce: NewNonce(), Prev: c.prev, Time: 1_700_000_000_000,
 		Writer: c.writer, Payload: []byte(payload),
 	}
 }

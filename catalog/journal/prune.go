@@ -32,10 +32,10 @@ func (j *Journal) Prune(ctx context.Context, verify VerifySnapshot) (deleted int
 	if err != nil {
 		return 0, fmt.Errorf("prune: %w", err)
 	}
-	if len(slots) < 2 {
+	if len(slots) < snapshotsKept {
 		return 0, nil
 	}
-	older, err := j.Snapshot(ctx, slots[len(slots)-2])
+	older, err := j.Snapshot(ctx, slots[len(slots)-snapshotsKept])
 	if err == nil {
 		var newest SnapshotInfo
 		if newest, err = j.Snapshot(ctx, slots[len(slots)-1]); err == nil {

@@ -3,8 +3,12 @@ package journal
 import (
 	"errors"
 	"slices"
+	"sync"
 	"testing"
+	"time"
 
+	"github.com/wadilog/wadi/internal/objstore"
+	"github.com/wadilog/wadi/internal/objstore/faultstore"
 	"github.com/wadilog/wadi/internal/objstore/memstore"
 )
 
@@ -125,7 +129,7 @@ func TestPruneVerifiesFirst(t *testing.T) {
 			want:   func(err error) bool { return errors.Is(err, ErrNoEntry) },
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
+		inBubble(t, name, func(t *testing.T) {
 			store := whole.Clone()
 			if test.damage != nil {
 				test.damage(store)
@@ -172,4 +176,73 @@ func TestPruneGoesOnWhereItStopped(t *testing.T) {
 	if want := []Slot{0, 1, 9, 509, 1009, 1509, 2009, 2501, 2502}; !slices.Equal(slotsOf(j, store), want) {
 		t.Errorf("slots %v, want %v", slotsOf(j, store), want)
 	}
+}
+
+func TestPruneStopsAtErrorsAndGoesOn(t *testing.T) {
+	inBubble(t, "delete fails", func(t *testing.T) {
+		f := newFaultFixture(t)
+		for range 3 {
+			f.chain.add(t, f.j, Edits, "")
+			f.chain.snapshot(t, f.j, "state")
+		}
+		f.fs.Add(faultstore.Rule{Op: objstore.OpDelete, Skip: 1, Times: faultstore.Always, Fault: faultstore.FailBefore()})
+		if n, err := f.j.Prune(t.Context(), nil); n != 1 || !errors.Is(err, objstore.ErrUnavailable) {
+			t.Errorf("pruned %d, %v", n, err)
+		}
+		f.fs.Reset()
+		if n, err := f.j.Prune(t.Context(), nil); n != 2 || err != nil { // a part and slot 2
+			t.Errorf("pruned %d, %v", n, err)
+		}
+	})
+}
+
+// TestPruneByTwoNodesAtOnce lets two nodes prune the same journal, one of them
+// below older snapshots than the other.
+func TestPruneByTwoNodesAtOnce(t *testing.T) {
+	inBubble(t, "both", func(t *testing.T) {
+		f := newFaultFixture(t)
+		step := func() {
+			for range 5 {
+				f.chain.add(t, f.j, Edits, "")
+			}
+			f.chain.add(t, f.j, Claim, "")
+			f.chain.snapshot(t, f.j, "state")
+		}
+		for range 3 {
+			step()
+		}
+		slow := faultstore.New(f.store, faultstore.Rule{
+			Op: objstore.OpDelete, Times: faultstore.Always, Fault: faultstore.LandLate(10 * time.Second),
+		})
+		var nodes sync.WaitGroup
+		nodes.Go(func() {
+			// Its deletions are in doubt, are repeated, and land in the end.
+			if _, err := open(t, slow).Prune(t.Context(), nil); !errors.Is(err, objstore.ErrUnavailable) {
+				t.Error(err)
+			}
+		})
+		step()
+		step()
+		nodes.Go(func() {
+			if _, err := open(t, f.fs).Prune(t.Context(), nil); err != nil {
+				t.Error(err)
+			}
+		})
+		nodes.Wait()
+		f.settle()
+		want := []Slot{0}
+		bound := f.chain.claims[len(f.chain.claims)-2] // the older snapshot is of a claim
+		for slot := Slot(1); slot < f.chain.next; slot++ {
+			if slot >= bound || slices.Contains(f.chain.claims, slot) {
+				want = append(want, slot)
+			}
+		}
+		if got := slotsOf(f.j, f.store); !slices.Equal(got, want) {
+			t.Errorf("slots %v, want %v", got, want)
+		}
+		latest, err := f.j.LatestSnapshot(t.Context())
+		if err != nil || latest.Slot != f.chain.next-1 || readBack(t, f.j, latest) != "state" {
+			t.Errorf("got %+v, %v", latest, err)
+		}
+	})
 }

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+	"testing/synctest"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
@@ -78,7 +79,9 @@ func TestAfterSkipsForeignKeys(t *testing.T) {
 	}
 }
 
-func TestReadReportsDamage(t *testing.T) {
+func TestReadReportsDamage(t *testing.T) { synctest.Test(t, testReadReportsDamage) }
+
+func testReadReportsDamage(t *testing.T) {
 	store := memstore.New()
 	j := open(t, store)
 	c := begin(t, j)

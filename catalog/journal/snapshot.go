@@ -238,16 +238,19 @@ func (j *Journal) readPart(ctx context.Context, part PartInfo) ([]byte, error) {
 	return body, err
 }
 
+// snapshotsKept is how many snapshots are kept, the newest ones.
+const snapshotsKept = 2
+
 // explainMissingPart tells a snapshot that was deleted from one that is damaged:
-// the manifest is deleted first.
+// parts are deleted only below two newer snapshots. That the manifest is there
+// says nothing, since a PUT of it may have landed again after it was deleted.
 func (j *Journal) explainMissingPart(ctx context.Context, info SnapshotInfo, part PartInfo) error {
-	_, err := j.Snapshot(ctx, info.Slot)
-	switch {
-	case errors.Is(err, ErrNoSnapshot):
-		return ErrSnapshotGone
-	case err != nil:
+	slots, err := j.Snapshots(ctx)
+	if err != nil {
 		return err
-	default:
-		return &CorruptError{Key: part.Key, Err: objstore.ErrNotFound}
 	}
+	if len(slots) >= snapshotsKept && slots[len(slots)-snapshotsKept] > info.Slot {
+		return ErrSnapshotGone
+	}
+	return &CorruptError{Key: part.Key, Err: objstore.ErrNotFound}
 }

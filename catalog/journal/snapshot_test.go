@@ -129,7 +129,7 @@ func TestReadSnapshotFindsDamage(t *testing.T) {
 		"longer":  func(b []byte) []byte { return append(b, 0) },
 		"missing": func([]byte) []byte { return nil },
 	} {
-		t.Run(name, func(t *testing.T) {
+		inBubble(t, name, func(t *testing.T) {
 			damaged := whole.Clone()
 			part := info.Parts[1]
 			object, err := damaged.Get(t.Context(), part.Key)
@@ -145,8 +145,9 @@ func TestReadSnapshotFindsDamage(t *testing.T) {
 	}
 	t.Run("deleted", func(t *testing.T) {
 		deleted := whole.Clone()
-		deleted.Replace(j.keys.manifest(info.Slot), nil)
 		deleted.Replace(info.Parts[2].Key, nil)
+		deleted.Replace(j.keys.manifest(info.Slot+1), []byte("newer"))
+		deleted.Replace(j.keys.manifest(info.Slot+2), []byte("newest"))
 		if err := open(t, deleted).ReadSnapshot(t.Context(), info, nothing); !errors.Is(err, ErrSnapshotGone) || !errors.Is(err, ErrNoEntry) {
 			t.Errorf("got %v", err)
 		}

@@ -17,7 +17,7 @@
 //     write, and then reports success.
 //   - The older files of a node id are closed and fsynced whole before the
 //     next one exists. Only the newest can have a torn tail.
-//   - Files are removed oldest first, and each removal is durable before the
+//   - Files are taken away oldest first, and each removal is durable before the
 //     next. A missing file between two others is damage.
 //   - A frame passes its checksum only at the place where it was written:
 //     node id, file sequence and position are part of it.
@@ -34,11 +34,14 @@
 //	LOCK                             locked with flock(2) while a process uses the directory
 //	<node id>-<seq, 10 digits>.wal   the files of a node id, seq from 1 on
 //	*.wal.tmp                        a file being made; it holds no frame
+//	*.wal.spare                      a released file that the next new file overwrites
 //	*.wal.damaged, *.wal.damaged.2   replayed but for its holes, kept for the operator
 //	*.wal.unknown, *.wal.unknown.2   of a node id that the catalog does not know, not replayed
 //
 // A file is a header, frames one after another without padding, and, once it
-// is complete, a closing frame.
+// is complete, a closing frame. Behind that, and behind the last frame of a
+// file that is not complete, there may be bytes of an earlier use of the file,
+// or zeros.
 //
 //	file header, 64 bytes
 //	 pos  size
@@ -48,7 +51,7 @@
 //	  16    16  node id (UUID)
 //	  32     8  file sequence
 //	  40     8  after: the last frame number in all earlier files of the node id, 0 if none
-//	  48     8  length of the file before in bytes, its closing frame included; 0 in the first
+//	  48     8  end of the file before: the position behind its closing frame; 0 in the first
 //	  56     4  zero
 //	  60     4  CRC32C of bytes 0 to 60
 //
@@ -93,7 +96,9 @@
 //
 // # Goroutines and locks
 //
-// Run owns two goroutines: one writes and fsyncs, one removes released files.
+// Run owns two goroutines: one writes and fsyncs, one takes released files
+// away: up to two become spare files, since overwriting a file is cheaper for
+// fdatasync than growing one, and the others are deleted.
 // Log.mu guards what they share with the callers; it is never held during
 // input or output and no other lock is taken under it.
 package wal

@@ -2,6 +2,9 @@ package wal
 
 import (
 	"bytes"
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
 
 	"github.com/google/uuid"
 )
@@ -36,4 +39,33 @@ func PlacedFrames(b []byte, node uuid.UUID, seq uint64) []Placed {
 			frames = append(frames, Placed{item.from, item.to, item.header.number, item.header.synced, item.header.kind == kindClosing, item.payload})
 		}
 	}
+}
+
+// SetVersion makes a file's header one of another format version.
+func SetVersion(b []byte, version uint32) {
+	binary.LittleEndian.PutUint32(b[8:], version)
+	binary.LittleEndian.PutUint32(b[60:], crc32.Checksum(b[:60], castagnoli))
+}
+
+// EncodeFrame makes the bytes of a frame at its place.
+func EncodeFrame(p Placed, node uuid.UUID, seq uint64) []byte {
+	h := frameHeader{kind: kindData, length: uint32(len(p.Payload)), number: p.Number, synced: p.Synced}
+	if p.Closing {
+		h.kind = kindClosing
+	}
+	h.payloadCRC = crc32.Checksum(p.Payload, castagnoli)
+	b := make([]byte, frameHeaderSize, frameHeaderSize+len(p.Payload))
+	h.encode(b, fileID{node, seq}, p.From)
+	return append(b, p.Payload...)
+}
+
+// EmptyFile makes the bytes of a file without frames.
+func EmptyFile(node uuid.UUID, seq uint64) []byte {
+	return fileHeader{id: fileID{node, seq}}.encode()
+}
+
+// HasOtherVersion tells whether a file is one that must be refused.
+func HasOtherVersion(b []byte, node uuid.UUID, seq uint64) bool {
+	_, err := parseFileHeader(b, fileID{node, seq})
+	return errors.Is(err, errVersion)
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // FS is what the log needs of a file system. Paths are as package os takes
@@ -46,29 +47,23 @@ type File interface {
 // OS is the file system of the machine.
 type OS struct{}
 
-// MkdirAll implements FS.
+// MkdirAll implements FS. It fsyncs the parents also of a directory that is
+// there: whoever made it may have died before it did.
 func (fs OS) MkdirAll(dir string) error {
 	dir = filepath.Clean(dir)
-	if info, err := os.Stat(dir); err == nil && info.IsDir() {
-		return nil
-	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	// Whichever of the parents are new, each has its entry in the one above.
-	for {
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return nil
-		}
-		if err := fs.SyncDir(parent); err != nil {
-			if errors.Is(err, os.ErrPermission) {
-				return nil // not readable to us, so not made by us
-			}
+	for parent := filepath.Dir(dir); parent != dir; dir, parent = parent, filepath.Dir(parent) {
+		err := fs.SyncDir(parent)
+		switch {
+		case errors.Is(err, os.ErrPermission), errors.Is(err, syscall.EINVAL):
+			// Not ours, so not new; or of a kind that has no fsync.
+		case err != nil:
 			return err
 		}
-		dir = parent
 	}
+	return nil
 }
 
 // Create implements FS.

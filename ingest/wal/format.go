@@ -31,6 +31,7 @@ const (
 const (
 	fileSuffix    = ".wal"
 	partSuffix    = ".tmp"     // being made, holds no frame
+	spareSuffix   = ".spare"   // released, to be overwritten
 	damagedSuffix = ".damaged" // replayed as far as it could be read, kept for the operator
 	unknownSuffix = ".unknown" // of a node id that the catalog does not know
 	lockName      = "LOCK"

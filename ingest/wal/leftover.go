@@ -109,6 +109,7 @@ func (lo *Leftover) survey() error {
 		} else if previous := &lo.files[i-1]; previous.id.seq+1 != file.id.seq {
 			// Files are removed oldest first, so there is no harmless gap.
 			missing := fileID{node: lo.Node, seq: previous.id.seq + 1}
+			lo.log.metrics.damaged.Inc()
 			lo.Holes = append(lo.Holes, Hole{File: missing.name(), After: previous.last, Before: file.first, Reason: "file is missing"})
 		} else if n := len(previous.holes); n > 0 && file.headerErr == nil {
 			// A file cut short lacks what its successor says it had.
@@ -148,7 +149,7 @@ func (l *Log) surveyLeftover(file *leftoverFile, newest bool) error {
 		return nil
 	}
 	l.metrics.tornTails.Inc()
-	l.logger.Warn("write-ahead buffer ends in an unfinished write, which was never acknowledged",
+	l.logger.Info("cut a file of the write-ahead buffer behind its last frame, where an unfinished write or unused room was",
 		slog.String("file", name), slog.Int64("position", file.end), slog.Int64("bytes", size-file.end))
 	if file.damaged() {
 		return nil // its bytes stay as they are, for the operator
@@ -175,7 +176,12 @@ func (lo *Leftover) report() {
 			lo.log.logger.Error("write-ahead buffer has a file that the disk does not read in full", slog.String("file", file.id.name()))
 		}
 	}
-	for _, h := range lo.Holes {
+	for i, h := range lo.Holes {
+		if i == holesLogged {
+			lo.log.logger.Error("write-ahead buffer has more holes than are logged",
+				slog.String("node", lo.Node.String()), slog.Int("holes", len(lo.Holes)))
+			break
+		}
 		lo.log.logger.Error("write-ahead buffer is damaged: acknowledged records may be lost",
 			slog.String("node", lo.Node.String()), slog.String("hole", h.String()))
 	}

@@ -2,6 +2,7 @@ package wal_test
 
 import (
 	"context"
+	"flag"
 	"log/slog"
 	"math/rand/v2"
 	"testing"
@@ -13,7 +14,14 @@ import (
 	"github.com/wadilog/wadi/ingest/wal"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// Failing on purpose must leave no file in the tree; a failure prints its
+	// seed anyway.
+	if err := flag.Set("rapid.nofailfile", "true"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // smallConfig makes files so small that every test rotates.
 func smallConfig() wal.Config {
@@ -24,6 +32,13 @@ func nodeID(n int) uuid.UUID {
 	id := uuid.UUID{0: 0xaa, 6: 0x40, 8: 0x80}
 	id[14], id[15] = byte(n>>8), byte(n)
 	return id
+}
+
+// tester is what testing.T and rapid.T have in common.
+type tester interface {
+	Helper()
+	Fatal(...any)
+	Fatalf(string, ...any)
 }
 
 // life is a running log.
@@ -64,14 +79,14 @@ func (l *life) stop() error {
 	return l.err
 }
 
-func mustStart(t testing.TB, cfg wal.Config, fs wal.FS, node uuid.UUID) *life {
+func mustStart(t tester, cfg wal.Config, fs wal.FS, node uuid.UUID) *life {
 	t.Helper()
 	l := mustCreate(t, cfg, fs, node)
 	l.start()
 	return l
 }
 
-func mustCreate(t testing.TB, cfg wal.Config, fs wal.FS, node uuid.UUID) *life {
+func mustCreate(t tester, cfg wal.Config, fs wal.FS, node uuid.UUID) *life {
 	t.Helper()
 	l, err := create(cfg, fs, node)
 	if err != nil {
@@ -80,7 +95,7 @@ func mustCreate(t testing.TB, cfg wal.Config, fs wal.FS, node uuid.UUID) *life {
 	return l
 }
 
-func (l *life) mustStopAndClose(t testing.TB) {
+func (l *life) mustStopAndClose(t tester) {
 	t.Helper()
 	if err := l.stop(); err != nil {
 		t.Fatal(err)
@@ -90,7 +105,7 @@ func (l *life) mustStopAndClose(t testing.TB) {
 	}
 }
 
-func (l *life) mustAppendAndWait(t testing.TB, number uint64, payload ...[]byte) {
+func (l *life) mustAppendAndWait(t tester, number uint64, payload ...[]byte) {
 	t.Helper()
 	ticket, err := l.Append(number, payload...)
 	if err != nil {
@@ -101,7 +116,7 @@ func (l *life) mustAppendAndWait(t testing.TB, number uint64, payload ...[]byte)
 	}
 }
 
-func (l *life) metric(t testing.TB, name string) float64 {
+func (l *life) metric(t tester, name string) float64 {
 	t.Helper()
 	families, err := l.registry.Gather()
 	if err != nil {

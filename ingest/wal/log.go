@@ -26,7 +26,7 @@ type Log struct {
 
 	wake   chan struct{} // capacity 1: there is something to write
 	sweep  chan struct{} // capacity 1: there may be files to remove
-	writer writer        // of the goroutine that runs Run; before and after, of whoever closes
+	writer writer        // of Run's writing goroutine; before and after Run, of whoever closes
 
 	mu       sync.Mutex
 	gathered batch     // frames that Run has not taken yet
@@ -36,6 +36,7 @@ type Log struct {
 	released uint64    // highest number known to be committed
 	files    []logFile // ascending; the last is being written
 	bytes    int64     // of files, of buffered frames, and of leftovers
+	spares   []string  // paths of released files to overwrite, at most sparesMax
 	running  bool
 	err      error // why Append is refused, nil while it is not
 }
@@ -121,14 +122,21 @@ func Create(cfg Config, node uuid.UUID, fs FS, logger *slog.Logger, registerer p
 		return nil, fmt.Errorf("list %s: %w", cfg.Dir, err)
 	}
 	for _, name := range names {
-		if strings.HasPrefix(name, node.String()) {
+		switch {
+		case strings.HasPrefix(name, node.String()):
 			return nil, fmt.Errorf("node id %s is not new: it has %s", node, name)
-		}
-		if strings.HasSuffix(name, partSuffix) {
-			if err := fs.Remove(l.path(name)); err != nil {
-				return nil, fmt.Errorf("remove unfinished file: %w", err)
+		case strings.HasSuffix(name, spareSuffix) && len(l.spares) < sparesMax:
+			l.spares = append(l.spares, l.path(name))
+		case strings.HasSuffix(name, partSuffix), strings.HasSuffix(name, spareSuffix):
+			if err := l.remove(l.path(name)); err != nil {
+				return nil, err
 			}
 		}
+	}
+	// An earlier life may have died before it made a spare file's new name
+	// durable.
+	if err := l.syncDir(); err != nil {
+		return nil, err
 	}
 	if err := l.beginFile(fileHeader{id: fileID{node: node, seq: 1}}); err != nil {
 		return nil, err
@@ -205,7 +213,7 @@ func (l *Log) Empty() bool {
 	return l.last <= l.released
 }
 
-// Remove deletes the files of this node id, once Run has returned and every
+// Remove deletes the files of this node id and the spare ones, once Run has returned and every
 // frame is released; before that it answers ErrNotEmpty. The log takes no more
 // frames.
 func (l *Log) Remove() error {
@@ -217,17 +225,11 @@ func (l *Log) Remove() error {
 	if l.err == nil {
 		l.err = ErrClosed
 	}
-	files := l.files
 	l.mu.Unlock()
 	if err := l.writer.close(); err != nil {
 		return err
 	}
-	for range files {
-		if err := l.removeOldest(); err != nil {
-			return err
-		}
-	}
-	return nil
+	return l.removeAll()
 }
 
 // Close gives the directory free for another process. Call it after Run has

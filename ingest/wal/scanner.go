@@ -168,7 +168,7 @@ func (w *window) read(b []byte, pos int64) {
 	for len(b) > 0 {
 		part := b[:min(int64(len(b)), sectorBytes-pos%sectorBytes)]
 		if n, err := w.r.ReadAt(part, pos); n != len(part) || err != nil && !errors.Is(err, io.EOF) {
-			clear(part)
+			clear(part[n:])
 			w.unreadable = true
 		}
 		b, pos = b[len(part):], pos+int64(len(part))

@@ -9,6 +9,13 @@ import (
 	"github.com/wadilog/wadi/internal/mutant"
 )
 
+// gapsMax bounds the gaps that are kept of one file. Further ones widen the
+// last, which then holds good frames too; those are replayed all the same.
+const gapsMax = 1000
+
+// holesLogged bounds the log lines about the holes of one node id.
+const holesLogged = 20
+
 // survey is what one reading of a whole file found out about it.
 type survey struct {
 	header    fileHeader
@@ -46,17 +53,18 @@ func surveyFile(r io.ReaderAt, size int64, id fileID, newest bool) (survey, erro
 			break
 		}
 		if item.gap {
-			if n := len(gaps); n > 0 && gaps[n-1].to == item.from {
-				gaps[n-1].to = item.to
+			if n := len(gaps); n > 0 && (gaps[n-1].to == item.from || n == gapsMax) {
+				gaps[n-1].to, gaps[n-1].before = item.to, 0
 			} else {
 				gaps = append(gaps, gapBetween{span: item.span, after: s.last, framesBefore: sv.frames})
 			}
 			continue
 		}
 		synced = max(synced, item.header.synced)
+		before := item.header.number
 		if item.header.kind == kindClosing {
 			sv.closed = true
-			sv.last = item.header.number
+			before++ // it names the last data frame, which may be in the gap
 		} else {
 			sv.frames++
 			sv.last = item.header.number
@@ -65,7 +73,7 @@ func surveyFile(r io.ReaderAt, size int64, id fileID, newest bool) (survey, erro
 			}
 		}
 		if n := len(gaps); n > 0 && gaps[n-1].before == 0 {
-			gaps[n-1].before = item.header.number
+			gaps[n-1].before = before
 		}
 	}
 	sv.end = min(s.pos, size)
@@ -106,7 +114,7 @@ func (sv *survey) damaged() bool { return len(sv.holes) > 0 || sv.unreadable }
 // gapBetween is a gap with the frames around it.
 type gapBetween struct {
 	span
-	after, before uint64 // numbers of the good frames beside it, 0 where there is none
+	after, before uint64 // as in Hole
 	framesBefore  int64
 }
 
@@ -116,9 +124,9 @@ type Hole struct {
 	// From and To are positions in File, half-open. They are equal where a
 	// whole file or the end of one is missing.
 	From, To int64
-	// After and Before are the numbers of the readable frames next to the
-	// hole, 0 where there is none in this file: lost are at most the
-	// numbers between them.
+	// After and Before bound what is lost: at most the numbers between
+	// them. They are those of the readable frames next to the hole, or what
+	// the file says of its end, and 0 where the file says nothing.
 	After, Before uint64
 	Reason        string
 }

@@ -1,9 +1,6 @@
 package recordbatch
 
-import (
-	"fmt"
-	"iter"
-)
+import "iter"
 
 // headerChunk is how many record headers Decode allocates at once, at least.
 const headerChunk = 64
@@ -123,9 +120,6 @@ func walk(b []byte, decompressedMax int, yield func(Record, error) bool) error {
 
 // decompress returns the uncompressed records in a buffer that is the caller's.
 func decompress(codec Codec, src []byte, limit int) ([]byte, error) {
-	if codec > Zstd {
-		return nil, fmt.Errorf("%w %d", ErrCodec, codec)
-	}
 	ws := getWorkspace()
 	defer ws.put()
 	return ws.decompressOwned(codec, src, limit)

@@ -43,37 +43,52 @@ func (w *workspace) gunzip(src []byte, limit int, buffer func(int) []byte) ([]by
 // little.
 func (w *workspace) gunzipInto(dst, src []byte) ([]byte, error) {
 	w.src.Reset(src)
-	var err error
+	for w.src.Len() > 0 {
+		if err := w.resetGunzip(); err != nil {
+			return nil, err
+		}
+		// Left to itself the reader takes a cut header for the end.
+		w.gzipR.Multistream(false)
+		var err error
+		if dst, err = w.gunzipMember(dst); err != nil {
+			return nil, err
+		}
+	}
+	return dst, nil
+}
+
+// resetGunzip reads the header of a member.
+func (w *workspace) resetGunzip() (err error) {
 	if w.gzipR == nil {
 		w.gzipR, err = gzip.NewReader(&w.src)
 	} else {
 		err = w.gzipR.Reset(&w.src)
 	}
-	if err != nil {
-		if err == io.EOF {
-			err = io.ErrUnexpectedEOF
-		}
-		return nil, err
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
 	}
-	for len(dst) < cap(dst) {
-		n, err := w.gzipR.Read(dst[len(dst):cap(dst)])
+	return err
+}
+
+// gunzipMember appends the output of a member to dst, within its capacity. The
+// reader verifies the member's checksum when it comes to its end.
+func (w *workspace) gunzipMember(dst []byte) ([]byte, error) {
+	var more [1]byte // to learn whether anything comes after the last that fits
+	for {
+		room := dst[len(dst):cap(dst)]
+		full := len(room) == 0
+		if full {
+			room = more[:]
+		}
+		n, err := w.gzipR.Read(room)
+		if full && n > 0 {
+			return nil, errFull
+		}
 		dst = dst[:len(dst)+n]
 		if err == io.EOF {
 			return dst, nil
 		}
 		if err != nil {
-			return nil, err
-		}
-	}
-	// The checksum is verified when the end is read.
-	var more [1]byte
-	for {
-		switch n, err := w.gzipR.Read(more[:]); {
-		case n > 0:
-			return nil, errFull
-		case err == io.EOF:
-			return dst, nil
-		case err != nil:
 			return nil, err
 		}
 	}

@@ -24,9 +24,6 @@ type Record struct {
 // how many records some bytes can hold.
 const recordLenMin = 7
 
-// headerLenMin is the length of the smallest header of a record, likewise.
-const headerLenMin = 2
-
 // rawRecord is a parsed record that points into the bytes it was read from.
 type rawRecord struct {
 	timestamp   int64
@@ -122,7 +119,7 @@ func (rec *rawRecord) parse(p []byte) (n, offsetDelta int, flaw string) {
 	}
 	rec.dataBytes = len(rec.key) + len(rec.value)
 	rec.headerCount, pos = readVarint(body, pos)
-	if pos < 0 || rec.headerCount < 0 || rec.headerCount > (len(body)-pos)/headerLenMin {
+	if pos < 0 || rec.headerCount < 0 {
 		return 0, 0, "bad count of headers"
 	}
 	rec.headers = body[pos:]

@@ -67,11 +67,9 @@ func (h Header) checkProduced() error {
 	if h.Codec() > Zstd {
 		return fmt.Errorf("%w %d", ErrCodec, h.Codec())
 	}
-	if h.LogAppendTime() {
-		return malformed("only the log sets log append time")
-	}
-	if unknown := h.Attributes &^ attrCodecMask; unknown != 0 {
-		return malformed("unknown attributes %#x", uint16(unknown))
+	// Log append time is for the log to set.
+	if others := h.Attributes &^ attrCodecMask; others != 0 {
+		return malformed("attributes %#x", uint16(others))
 	}
 	if h.RecordCount < 1 {
 		return fmt.Errorf("%w: %d", ErrCount, h.RecordCount)

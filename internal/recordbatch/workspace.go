@@ -2,6 +2,7 @@ package recordbatch
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 	"sync"
 
@@ -97,7 +98,7 @@ func (w *workspace) decompressInto(codec Codec, src []byte, limit int, buffer fu
 	case Zstd:
 		return w.decompressZstd(src, limit, buffer)
 	}
-	panic("recordbatch: decompress with codec " + codec.String())
+	return nil, fmt.Errorf("%w %d", ErrCodec, codec)
 }
 
 // compress appends src to dst, compressed.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"hash/crc32"
 	"math"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -122,6 +123,7 @@ func TestDecodeIndexRefuses(t *testing.T) {
 		"run at another position":      func(x *Index) { x.Runs[1].Pos++ },
 		"run shorter than batches":     func(x *Index) { x.Runs[0].Len-- },
 		"run longer than batches":      func(x *Index) { x.Runs[2].Len++ },
+		"batches shorter than run":     func(x *Index) { x.Runs[2].Batches[1].Len-- },
 		"run up to the sky":            func(x *Index) { x.Runs[2].Len = math.MaxInt64 },
 		"run of negative length":       func(x *Index) { x.Runs[2].Len = -1 },
 		"run of no bytes":              func(x *Index) { x.Runs[2].Len = 0 },
@@ -133,6 +135,7 @@ func TestDecodeIndexRefuses(t *testing.T) {
 		"records negative":             func(x *Index) { x.Runs[0].Records = -1 },
 		"max timestamp too late":       func(x *Index) { x.Runs[0].MaxTimestamp++ },
 		"min timestamp over batch's":   func(x *Index) { x.Runs[0].MinTimestamp = x.Runs[0].MaxTimestamp },
+		"min timestamp over max":       func(x *Index) { x.Runs[0].MinTimestamp = x.Runs[0].MaxTimestamp + 1 },
 		"CRC of the run":               func(x *Index) { x.Runs[0].CRC++ },
 		"CRC of the block":             func(x *Index) { x.Runs[0].Blocks[0].CRC++ },
 		"block too many":               func(x *Index) { x.Runs[0].Blocks = append(x.Runs[0].Blocks, Block{}) },
@@ -194,6 +197,9 @@ func TestDecodeIndexRefusesBytes(t *testing.T) {
 		"a run of another topic":    edit(runsPos+1, 1, 1),
 		"a run of no topic":         edit(runsPos+1, 1, 2),
 		"name beyond the end":       edit(topicsPos+1+16, 1, 249, 1),
+		"epoch over 16 bits":        edit(len(good)-3, 1, binary.AppendVarint(nil, 1<<15)...),
+		"epoch under 16 bits":       edit(len(good)-3, 1, binary.AppendVarint(nil, -1<<15-1)...),
+		"sequence over 32 bits":     edit(len(good)-2, 2, binary.AppendVarint(nil, 1<<31)...),
 		"the same topic twice":      slices.Replace(bytes.Clone(good), topicsPos+1+topicLen("weather"), topicsPos+1+topicLen("weather")+16, topicA[:]...),
 		"topics in the wrong order": slices.Replace(bytes.Clone(good), topicsPos+1, topicsPos+1+16, bytes.Repeat([]byte{0xff}, 16)...),
 	} {
@@ -212,6 +218,91 @@ func TestDecodeIndexRefusesBytes(t *testing.T) {
 	for _, pos := range []Pos{0, sealed.IndexPos - 1, sealed.IndexPos + 1, math.MaxInt64 / 2} {
 		if _, err := decodeTail(seal(good, pos), 0); err == nil {
 			t.Errorf("index at %d: decoded", pos)
+		}
+	}
+}
+
+// A whole and consistent tail, but not the one that was committed.
+func TestDecodeIndexRefusesAnotherTail(t *testing.T) {
+	mine, other := mustEncode(t, smallRuns()), mustEncode(t, smallRuns()[1:])
+	if _, err := DecodeIndex(other.Body[other.IndexPos:], mine.IndexCRC); err == nil {
+		t.Fatal("decoded")
+	}
+}
+
+func TestDecodeIndexRefusesAnotherLength(t *testing.T) {
+	sealed := mustEncode(t, smallRuns())
+	index := sealed.Body[sealed.IndexPos : len(sealed.Body)-FooterLen]
+	for _, indexLen := range []int64{0, int64(len(index)) - 1, int64(len(index)) + 1} {
+		tail := appendFooter(slices.Clip(index), Footer{sealed.IndexPos, indexLen, crc32.Checksum(index, Castagnoli)})
+		if _, err := decodeTail(tail, 0); err == nil {
+			t.Errorf("index of %d bytes, footer says %d: decoded", len(index), indexLen)
+		}
+	}
+}
+
+func TestDecodeFooterRefuses(t *testing.T) {
+	good := mustEncode(t, smallRuns()).Body
+	good = good[len(good)-FooterLen:]
+	for _, c := range []struct {
+		name    string
+		pos     int
+		with    []byte
+		version bool
+	}{
+		{"magic", 1, []byte("R"), false},
+		{"kind", footerKindPos, []byte{2}, true},
+		{"kind 0", footerKindPos, []byte{0}, true},
+		{"version", footerVersionPos, []byte{2}, true},
+		{"version 0", footerVersionPos, []byte{0}, true},
+		{"position over 63 bits", footerIndexPosPos, []byte{0x80}, false},
+		{"length over 63 bits", footerIndexLenPos, []byte{0x80}, false},
+		{"end over 63 bits", footerIndexPosPos, []byte{0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xd0}, false},
+	} {
+		b := bytes.Clone(good)
+		copy(b[c.pos:], c.with)
+		binary.BigEndian.PutUint32(b[footerCRCPos:], crc32.Checksum(b[:footerCRCPos], Castagnoli))
+		_, err := DecodeFooter(b)
+		var corrupt *CorruptError
+		if !errors.As(err, &corrupt) || errors.Is(err, ErrVersion) != c.version {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+	for _, b := range [][]byte{nil, good[1:], append(bytes.Clone(good), 0)} {
+		if _, err := DecodeFooter(b); err == nil {
+			t.Errorf("footer of %d bytes: decoded", len(b))
+		}
+	}
+}
+
+// A count takes no memory before it is known that its entries can be there.
+func TestDecodeIndexTakesNoMemoryForEmptyPromises(t *testing.T) {
+	x, sealed := mustIndex(t, smallRuns())
+	good := appendIndex(nil, x)
+	const topicsPos = 1 + 16 + 16 + 2
+	runsPos := topicsPos + 1 + 2*(16+1+len("weather"))
+	many := binary.AppendUvarint(nil, 1<<20)
+	// The last run has one byte of batch count before 2 batches.
+	lastRun := x.Runs[2]
+	batchesPos := len(good) - len(appendIndexRun(nil, 1, &lastRun)) + len(appendIndexRun(nil, 1, &IndexRun{
+		Partition: lastRun.Partition, Pos: lastRun.Pos, Len: lastRun.Len, Records: lastRun.Records,
+		MinTimestamp: lastRun.MinTimestamp, MaxTimestamp: lastRun.MaxTimestamp, Blocks: lastRun.Blocks,
+	})) - 1
+	huge := *x
+	huge.Runs = slices.Clone(x.Runs[:1])
+	huge.Runs[0].Len = 1 << 40
+	for name, tail := range map[string][]byte{
+		"topics":  seal(slices.Replace(bytes.Clone(good), topicsPos, topicsPos+1, many...), sealed.IndexPos),
+		"runs":    seal(slices.Replace(bytes.Clone(good), runsPos, runsPos+1, many...), sealed.IndexPos),
+		"batches": seal(slices.Replace(bytes.Clone(good), batchesPos, batchesPos+1, many...), sealed.IndexPos),
+		"blocks":  seal(appendIndex(nil, &huge), 1<<40),
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := decodeTail(tail, 0)
+		runtime.ReadMemStats(&after)
+		if took := after.TotalAlloc - before.TotalAlloc; err == nil || took > 1<<20 {
+			t.Errorf("%s: took %d bytes of memory, %v", name, took, err)
 		}
 	}
 }

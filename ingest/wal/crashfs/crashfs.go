@@ -51,6 +51,7 @@ type FS struct {
 	failSync   int           // this many Syncs from now fails, 0 for none
 	failWrite  int
 	unreadable map[string]span
+	onSync     func()
 }
 
 type span struct{ from, to int64 }
@@ -121,6 +122,14 @@ func (m *FS) FailWrite(n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.failWrite = n
+}
+
+// OnSync calls f at the beginning of every Sync of a file, in the goroutine
+// that syncs: to do something while an fsync is under way.
+func (m *FS) OnSync(f func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.onSync = f
 }
 
 // Unreadable makes reads that touch a range of a file fail. Its bytes stay.
@@ -538,6 +547,12 @@ func (f *file) change(c change) {
 
 // Sync implements wal.File.
 func (f *file) Sync() error {
+	f.fs.mu.Lock()
+	onSync := f.fs.onSync
+	f.fs.mu.Unlock()
+	if onSync != nil {
+		onSync()
+	}
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
 	if err := f.fs.step(); err != nil {

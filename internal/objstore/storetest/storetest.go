@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync"
 	"testing"
 
 	"github.com/wadilog/wadi/internal/objstore"
@@ -136,10 +137,15 @@ func listAll(ctx context.Context, b objstore.Bucket, prefix, startAfter string, 
 	}
 }
 
-// noise returns n bytes that do not repeat.
+// noise returns n bytes that do not repeat, others for each n. Callers must not
+// change them.
 func noise(n int) []byte {
-	body := make([]byte, n)
-	rng := rand.NewChaCha8([32]byte{byte(n), byte(n >> 8)})
-	_, _ = rng.Read(body)
-	return body
+	from := n % 1009
+	return reservoir()[from : from+n : from+n]
 }
+
+var reservoir = sync.OnceValue(func() []byte {
+	body := make([]byte, streamBytes+1009)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(body)
+	return body
+})

@@ -1,0 +1,61 @@
+# Targets for people and for CI. `make help` lists them.
+
+GO          ?= go
+STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
+FUZZTIME    ?= 20s
+# Real input for integration tests and `make flights`; the repository carries
+# a slice of it for machines that do not have the whole.
+FLIGHTS_DIR ?= ../shared/data
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/wadi
+	$(GO) build -o bin/wadi ./cmd/wadi
+
+.PHONY: run
+run: build ## run a node on a folder store, on 127.0.0.1:8080
+	./bin/wadi dev
+
+.PHONY: run-minio
+run-minio: build ## run a node on a local MinIO
+	$(GO) run ./localstack/cmd/localstack --wadi ./bin/wadi
+
+.PHONY: test
+test: ## unit, conformance, integration and crash tests, real MinIO included
+	$(GO) test -timeout 15m ./...
+	$(GO) test -timeout 15m -tags failpoints -run 'Crash' ./localstack/...
+	$(MAKE) --no-print-directory mutants
+
+.PHONY: race
+race: ## the unit tests under the race detector
+	$(GO) test -race -timeout 30m ./...
+
+.PHONY: mutants
+mutants: ## leave out one safety rule at a time; each must turn its test red
+	$(GO) run ./internal/mutant/run
+
+.PHONY: fuzz
+fuzz: ## run every fuzz test for FUZZTIME
+	@set -e; for pkg in $$($(GO) list ./...); do \
+		for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+			echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg; \
+		done; \
+	done
+
+.PHONY: bench
+bench: build ## produce and replay beside the raw store, in one run
+	$(GO) run ./localstack/cmd/bench --wadi ./bin/wadi
+
+.PHONY: flights
+flights: build ## produce and replay all 3,000,000 flights on MinIO with kill -9, and compare
+	$(GO) run ./localstack/cmd/flights --wadi ./bin/wadi --input $(FLIGHTS_DIR)/flights-3m.ndjson.gz
+
+.PHONY: lint
+lint: ## gofmt, go vet, staticcheck
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not gofmt'ed:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) vet -tags failpoints,mutants ./...
+	$(GO) run $(STATICCHECK) ./...

@@ -1,0 +1,437 @@
+package catalog
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/wadilog/wadi/internal/recordbatch"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// golden compares got with a file in testdata.
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s: got\n%x\nwant\n%x", name, got, want)
+	}
+}
+
+// sampleEdits returns edits of every kind with results of every kind.
+func sampleEdits() ([]Edit, []Result) {
+	var edits []Edit
+	var results []Result
+	add := func(e Edit, r Result) {
+		edits, results = append(edits, e), append(results, r)
+	}
+	config := TopicConfig{RetentionMs: 604_800_000, RetentionBytes: Unlimited, MaxMessageBytes: 1 << 20, CompressionType: CompressZstd, MessageTimestampType: LogAppendTime}
+	add(CreateTopic{ID: topicID(1), Name: "rivers", Partitions: 8, Config: config}, Result{Topic: topicID(1), Created: true})
+	add(CreateTopic{ID: topicID(2), Name: "rivers", Partitions: 8, Config: config}, Result{Topic: topicID(1)})
+	add(CreateTopic{ID: topicID(2), Name: "..", Partitions: -1}, Result{Err: invalid(InvalidTopicName)})
+	add(AlterTopic{ID: topicID(1), Partitions: 4, Config: config}, Result{Err: ErrPartitionsShrink})
+	add(AlterTopic{ID: topicID(1), Config: config}, Result{})
+	add(DeleteTopic{ID: topicID(9)}, Result{Err: ErrTopicNotFound})
+	add(RegisterNode{Node: nodeID(1), HasWAL: true}, Result{})
+	add(RemoveNode{Node: nodeID(2)}, Result{})
+	add(AllocateProducerID{}, Result{Producer: 300})
+	add(Trim{Partition: partitionOf(1, 7), Before: 1000}, Result{LogStart: 900})
+	add(Trim{Partition: partitionOf(1, 7), Before: -1}, Result{})
+	add(ExpireProducers{}, Result{More: true})
+	object := NewObject{ID: objectID(1_700_000_000_000), Kind: SegmentObject, Size: 8 << 20, IndexPos: 8<<20 - 512, IndexCRC: 0xdeadbeef}
+	add(CommitSegment{
+		Node: nodeID(1), After: 41, Upto: 45, Object: object,
+		Units: []Unit{
+			unit(records(0, 10), records(1, 20).expecting(300), records(0, 5).at(1000)),
+			unit(records(2, 1).by(300, 2, math.MaxInt32)),
+			unit(records(3, 1)), unit(records(3, 1)), unit(records(3, 1)), unit(records(3, 1)), unit(records(3, 1)),
+			unit(records(3, 1)),
+			unit(),
+		},
+	}, Result{Units: []UnitResult{
+		{Appends: []AppendResult{{Base: 70_000}, {Base: 300}, {Base: 70_010}}},
+		{Appends: []AppendResult{{Base: 5, Duplicate: true}}},
+		{Err: ErrPartitionNotFound}, {Err: &OffsetError{End: 12}}, {Err: &SequenceError{Expected: 3}}, {Err: ErrUnknownProducer}, {Err: ErrProducerFenced},
+		{Err: ErrCatalogFull},
+		{},
+	}})
+	add(CommitSegment{Node: nodeID(1), After: 41, Upto: 45, Object: object}, Result{Err: &CommitOrderError{Last: 45}})
+	add(CommitSegment{Node: nodeID(3), After: 41, Upto: 45, Object: object}, Result{Err: ErrUnknownNode})
+	add(CommitSegment{Node: nodeID(1), After: 45, Upto: 46, Object: object}, Result{Err: ErrOrphanFloor})
+	add(CommitSegment{Node: nodeID(1), After: 45, Upto: 46, Object: object}, Result{Err: ErrObjectExists})
+	add(CreateTopic{ID: topicID(2), Name: "rivers", Partitions: 9, Config: config}, Result{Err: ErrTopicExists})
+	return edits, results
+}
+
+func TestEditsGolden(t *testing.T) {
+	edits, results := sampleEdits()
+	payload := AppendEdits(nil, edits, results)
+	golden(t, "edits.golden", payload)
+	gotEdits, gotResults, err := DecodeEdits(payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Decoding gives nil for what is empty.
+	edits[12].(CommitSegment).Units[8].Appends = nil
+	if !reflect.DeepEqual(gotEdits, edits) {
+		t.Errorf("got %+v, want %+v", gotEdits, edits)
+	}
+	if !reflect.DeepEqual(gotResults, results) {
+		t.Errorf("got %+v, want %+v", gotResults, results)
+	}
+	prefix := []byte("before")
+	if got := AppendEdits(prefix, edits, results); !bytes.Equal(got, append([]byte("before"), payload...)) {
+		t.Error("AppendEdits does not append")
+	}
+}
+
+// Every error that Apply can state survives the journal.
+func TestErrorsRoundTrip(t *testing.T) {
+	errs := append([]error(nil), sentinels[codeTopicNotFound:]...)
+	errs = append(errs, &CommitOrderError{Last: math.MaxUint64}, &SequenceError{Expected: math.MaxInt32}, &OffsetError{End: math.MaxInt64})
+	for reason := InvalidReason(1); reason < invalidReasonEnd; reason++ {
+		errs = append(errs, invalid(reason))
+		if reason.String() == "" {
+			t.Errorf("reason %d has no name", reason)
+		}
+	}
+	for _, want := range errs {
+		payload := AppendEdits(nil, []Edit{ExpireProducers{}}, []Result{{Err: want}})
+		_, results, err := DecodeEdits(payload)
+		if err != nil || !reflect.DeepEqual(results[0].Err, want) {
+			t.Errorf("%v came back as %v, %v", want, results, err)
+		}
+	}
+}
+
+func TestNoEditsAreNoBytes(t *testing.T) {
+	if b := AppendEdits(nil, nil, nil); len(b) != 0 {
+		t.Errorf("%x", b)
+	}
+	edits, results, err := DecodeEdits(nil)
+	if len(edits) != 0 || len(results) != 0 || err != nil {
+		t.Error(edits, results, err)
+	}
+}
+
+func TestDecodeEditsIsStrict(t *testing.T) {
+	edits, results := sampleEdits()
+	payload := AppendEdits(nil, edits, results)
+	var corrupt *CorruptError
+	for i := 1; i < len(payload); i++ {
+		if _, _, err := DecodeEdits(payload[:i]); !errors.As(err, &corrupt) && !errors.Is(err, ErrNewerEdit) {
+			t.Fatalf("cut to %d of %d bytes: %v", i, len(payload), err)
+		}
+	}
+	for name, b := range map[string][]byte{
+		"trailing byte":              append(bytes.Clone(payload), 0),
+		"count of none":              {0},
+		"count of too many":          {3, kindExpireProducers, 0, kindExpireProducers, 0},
+		"count of very many":         {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1},
+		"long form of count":         {0x81, 0, kindExpireProducers, 0},
+		"count over 64 bits":         {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 1},
+		"kind 0":                     {1, 0, 0},
+		"unknown flag":               {1, kindExpireProducers, 0x80},
+		"producer 0 spelled out":     {1, kindAllocateProducerID, resultHasProducer, 0},
+		"log start 0 spelled out":    {1, kindExpireProducers, resultHasLogStart, 0},
+		"units of what has none":     {1, kindExpireProducers, resultHasUnits, 0},
+		"unknown error":              {1, kindExpireProducers, resultHasErr, 63},
+		"accepted as an error":       {1, kindExpireProducers, resultHasErr, codeAccepted},
+		"unknown reason":             {1, kindExpireProducers, resultHasErr, codeInvalid, byte(invalidReasonEnd)},
+		"bool of 2":                  append(append([]byte{1, kindRegisterNode}, make([]byte, 16)...), 2, 0),
+		"name longer than the input": append(append([]byte{1, kindCreateTopic}, make([]byte, 16)...), 0xff, 0xff, 0xff, 0xff, 0xf),
+	} {
+		if _, _, err := DecodeEdits(b); !errors.As(err, &corrupt) || errors.Is(err, ErrNewerEdit) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for kind := kindEnd; kind < 256; kind++ {
+		if _, _, err := DecodeEdits([]byte{1, byte(kind), 0, 0}); !errors.Is(err, ErrNewerEdit) {
+			t.Fatalf("kind %d: %v", kind, err)
+		}
+	}
+}
+
+// A count costs no memory before the items it counts are there.
+func TestDecodeEditsAllocatesWithMeasure(t *testing.T) {
+	commit := CommitSegment{Node: nodeID(1), Upto: 1, Object: NewObject{Kind: SegmentObject}}
+	head := AppendEdits(nil, []Edit{commit}, []Result{{}})
+	head = head[:len(head)-2] // without the count of units and the result
+	hostile := append(bytes.Clone(head), 0xff, 0xff, 0xff, 0xff, 0xf)
+	for name, b := range map[string][]byte{"units": hostile, "edits": {0xff, 0xff, 0xff, 0xff, 0xf, 1, 1}} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, _, err := DecodeEdits(b)
+		runtime.ReadMemStats(&after)
+		if err == nil || after.TotalAlloc-before.TotalAlloc > 64<<10 {
+			t.Errorf("%s: %v after %d bytes", name, err, after.TotalAlloc-before.TotalAlloc)
+		}
+	}
+}
+
+// A commit of many small appends leaves room for others in a slot of 4 MiB.
+func TestCommitsAreCompact(t *testing.T) {
+	for _, test := range []struct{ appends, partitions, topics, perUnit, most int }{
+		{1000, 1000, 1, 1, 25_000},
+		{1000, 1000, 10, 1, 25_000},
+		{1000, 8, 1, 1, 20_000},
+		{1000, 8, 1, 1000, 18_000},
+		{8, 8, 1, 8, 320},
+	} {
+		c := CommitSegment{Node: nodeID(1), After: 1 << 20, Upto: 1<<20 + 1000, Object: NewObject{ID: objectID(1_700_000_000_000), Kind: SegmentObject, Size: 8 << 20, IndexPos: 8 << 20}}
+		result := Result{}
+		var appends []Append
+		var landed []AppendResult
+		pos := Pos(0)
+		for i := range test.appends {
+			a := records(0, int32(100+i%50)).at(pos)
+			p := i * test.partitions / test.appends
+			a.Partition = partitionOf(1+p%test.topics, p)
+			a.CRC = 0xffffffff - uint32(i)
+			a.Len = int64(8<<20/test.appends - i%7)
+			a.MaxTimestamp = 1_700_000_000_000 + int64(i*37%1000)
+			pos += Pos(a.Len)
+			appends = append(appends, a)
+			landed = append(landed, AppendResult{Base: 3_000_000_000 + Offset(i)})
+			if len(appends) == test.perUnit {
+				c.Units = append(c.Units, unit(appends...))
+				result.Units = append(result.Units, UnitResult{Appends: landed})
+				appends, landed = nil, nil
+			}
+		}
+		payload := AppendEdits(nil, []Edit{c}, []Result{result})
+		t.Logf("%+v: %d bytes", test, len(payload))
+		if len(payload) > test.most {
+			t.Errorf("%+v: %d bytes", test, len(payload))
+		}
+		if most := encodedSizeMax(c); len(payload) > most {
+			t.Errorf("%+v: %d bytes, reserved were %d", test, len(payload), most)
+		}
+	}
+}
+
+// drawEdit returns any edit, sensible or not, with a result that fits it.
+func drawEdit(t *rapid.T) (Edit, Result) {
+	id := func(label string) [16]byte {
+		return [16]byte(rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, label))
+	}
+	config := func() TopicConfig {
+		return TopicConfig{
+			RetentionMs:          rapid.Int64().Draw(t, "retention.ms"),
+			RetentionBytes:       rapid.Int64().Draw(t, "retention.bytes"),
+			MaxMessageBytes:      rapid.Int32().Draw(t, "max.message.bytes"),
+			CompressionType:      CompressionType(rapid.Byte().Draw(t, "compression.type")),
+			MessageTimestampType: TimestampType(rapid.Byte().Draw(t, "message.timestamp.type")),
+		}
+	}
+	partition := func() TopicPartition {
+		return TopicPartition{
+			Topic:     topicID(rapid.IntRange(0, 3).Draw(t, "topic")),
+			Partition: rapid.OneOf(rapid.Int32Range(0, 3), rapid.Int32()).Draw(t, "partition"),
+		}
+	}
+	anyError := func() error {
+		switch kind := rapid.IntRange(codeTopicNotFound, codeSentinelEnd+3).Draw(t, "error"); kind {
+		case codeSentinelEnd:
+			return &CommitOrderError{Last: rapid.Uint64().Draw(t, "last")}
+		case codeSentinelEnd + 1:
+			return &SequenceError{Expected: rapid.Int32().Draw(t, "expected")}
+		case codeSentinelEnd + 2:
+			return &OffsetError{End: Offset(rapid.Int64().Draw(t, "end"))}
+		case codeSentinelEnd + 3:
+			return invalid(InvalidReason(rapid.IntRange(1, int(invalidReasonEnd)-1).Draw(t, "reason")))
+		default:
+			return sentinels[kind]
+		}
+	}
+	result := Result{}
+	if rapid.Bool().Draw(t, "refused") {
+		result.Err = anyError()
+	}
+	switch rapid.IntRange(kindCreateTopic, kindEnd-1).Draw(t, "kind") {
+	case kindCreateTopic:
+		result.Topic, result.Created = id("result"), rapid.Bool().Draw(t, "created")
+		return CreateTopic{ID: id("id"), Name: rapid.String().Draw(t, "name"), Partitions: rapid.Int32().Draw(t, "partitions"), Config: config()}, result
+	case kindAlterTopic:
+		return AlterTopic{ID: id("id"), Partitions: rapid.Int32().Draw(t, "partitions"), Config: config()}, result
+	case kindDeleteTopic:
+		return DeleteTopic{ID: id("id")}, result
+	case kindRegisterNode:
+		return RegisterNode{Node: id("id"), HasWAL: rapid.Bool().Draw(t, "wal")}, result
+	case kindRemoveNode:
+		return RemoveNode{Node: id("id")}, result
+	case kindAllocateProducerID:
+		result.Producer = rapid.Int64().Draw(t, "producer")
+		return AllocateProducerID{}, result
+	case kindTrim:
+		result.LogStart = Offset(rapid.Int64().Draw(t, "start"))
+		return Trim{Partition: partition(), Before: Offset(rapid.Int64().Draw(t, "before"))}, result
+	case kindExpireProducers:
+		result.More = rapid.Bool().Draw(t, "more")
+		return ExpireProducers{}, result
+	}
+	c := CommitSegment{
+		Node: id("node"), After: rapid.Uint64().Draw(t, "after"), Upto: rapid.Uint64().Draw(t, "upto"),
+		Object: NewObject{
+			ID: id("object"), Kind: ObjectKind(rapid.Byte().Draw(t, "object kind")), Size: rapid.Int64().Draw(t, "size"),
+			IndexPos: Pos(rapid.Int64().Draw(t, "index")), IndexCRC: rapid.Uint32().Draw(t, "crc"),
+		},
+	}
+	for range rapid.IntRange(0, 4).Draw(t, "units") {
+		u, r := Unit{}, UnitResult{}
+		if rapid.Bool().Draw(t, "rejected") {
+			r.Err = anyError()
+		}
+		for range rapid.IntRange(0, 4).Draw(t, "appends") {
+			a := Append{
+				Partition:    partition(),
+				Pos:          Pos(rapid.Int64().Draw(t, "pos")),
+				Len:          rapid.Int64().Draw(t, "len"),
+				CRC:          rapid.Uint32().Draw(t, "crc"),
+				Records:      rapid.Int32().Draw(t, "records"),
+				MaxTimestamp: rapid.Int64().Draw(t, "time"),
+				Expected:     Offset(rapid.OneOf(rapid.Just(int64(AnyOffset)), rapid.Int64()).Draw(t, "expected")),
+				Producer:     recordbatch.NoProducer,
+			}
+			if rapid.Bool().Draw(t, "continues") && len(u.Appends) > 0 {
+				before := u.Appends[len(u.Appends)-1]
+				a.Pos = before.Pos + Pos(before.Len)
+			}
+			if producer := rapid.Int64Range(-2, 5).Draw(t, "producer"); producer != -1 {
+				a.Producer = recordbatch.Producer{ID: producer, Epoch: rapid.Int16().Draw(t, "epoch"), BaseSequence: rapid.Int32().Draw(t, "sequence")}
+			}
+			u.Appends = append(u.Appends, a)
+			if r.Err == nil {
+				r.Appends = append(r.Appends, AppendResult{Base: Offset(rapid.Int64().Draw(t, "base")), Duplicate: rapid.Bool().Draw(t, "duplicate")})
+			}
+		}
+		c.Units = append(c.Units, u)
+		if result.Err == nil {
+			result.Units = append(result.Units, r)
+		}
+	}
+	return c, result
+}
+
+func TestEditsRoundTrip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var edits []Edit
+		var results []Result
+		for range rapid.IntRange(1, 5).Draw(t, "edits") {
+			e, r := drawEdit(t)
+			edits, results = append(edits, e), append(results, r)
+		}
+		payload := AppendEdits(nil, edits, results)
+		gotEdits, gotResults, err := DecodeEdits(payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(gotEdits, edits) || !reflect.DeepEqual(gotResults, results) {
+			t.Fatalf("got %+v %+v\nwant %+v %+v", gotEdits, gotResults, edits, results)
+		}
+		for i := range results {
+			if !ResultsEqual(results[i], gotResults[i]) {
+				t.Fatalf("%+v differs from %+v", results[i], gotResults[i])
+			}
+		}
+	})
+}
+
+func TestResultsEqual(t *testing.T) {
+	accepted := func(appends ...AppendResult) Result { return Result{Units: []UnitResult{{Appends: appends}}} }
+	different := []Result{
+		{},
+		{Err: ErrTopicNotFound},
+		{Err: ErrPartitionNotFound},
+		{Err: &SequenceError{Expected: 1}},
+		{Err: &SequenceError{Expected: 2}},
+		{Err: &OffsetError{End: 1}},
+		{Err: &CommitOrderError{Last: 1}},
+		{Err: invalid(InvalidTopicID)},
+		{Err: invalid(InvalidTopicName)},
+		{Topic: topicID(1)},
+		{Topic: topicID(1), Created: true},
+		{Topic: topicID(2)},
+		{Producer: 1},
+		{LogStart: 1},
+		{More: true},
+		accepted(),
+		accepted(AppendResult{Base: 1}),
+		accepted(AppendResult{Base: 1, Duplicate: true}),
+		accepted(AppendResult{Base: 2}),
+		accepted(AppendResult{Base: 1}, AppendResult{Base: 2}),
+		{Units: []UnitResult{{}, {}}},
+		{Units: []UnitResult{{Err: ErrTopicNotFound}}},
+		{Units: []UnitResult{{Err: ErrTopicNotFound}, {}}},
+		{Units: []UnitResult{{}, {Err: ErrTopicNotFound}}},
+	}
+	for i, a := range different {
+		for j, b := range different {
+			if ResultsEqual(a, b) != (i == j) {
+				t.Errorf("ResultsEqual(%+v, %+v) is %v", a, b, i != j)
+			}
+		}
+	}
+	wrapped := Result{Units: []UnitResult{{Appends: []AppendResult{}}}}
+	if !ResultsEqual(accepted(), wrapped) {
+		t.Error("nil and empty differ")
+	}
+}
+
+// What DecodeEdits accepts encodes to the same bytes.
+func FuzzDecodeEdits(f *testing.F) {
+	edits, results := sampleEdits()
+	f.Add(AppendEdits(nil, edits, results))
+	for i := range edits {
+		f.Add(AppendEdits(nil, edits[i:i+1], results[i:i+1]))
+	}
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		edits, results, err := DecodeEdits(payload)
+		if err != nil {
+			return
+		}
+		if again := AppendEdits(nil, edits, results); !bytes.Equal(again, payload) {
+			t.Fatalf("%x encodes to %x", payload, again)
+		}
+		// Whatever a journal may hold, Apply does not panic, and what it does
+		// breaks no invariant.
+		s := NewState([16]byte{1})
+		Apply(s, RegisterNode{Node: nodeID(1)})
+		Apply(s, createTopic(1, "rivers", 4))
+		for _, e := range edits {
+			Apply(s, e)
+			if err := CheckTouched(s, e); err != nil {
+				t.Fatalf("%+v: %v", e, err)
+			}
+		}
+		if err := CheckAll(s); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func ExampleDecodeEdits() {
+	payload := AppendEdits(nil, []Edit{AllocateProducerID{}}, []Result{{Producer: 7}})
+	edits, results, err := DecodeEdits(payload)
+	fmt.Printf("%T %d %v\n", edits[0], results[0].Producer, err)
+	// Output: catalog.AllocateProducerID 7 <nil>
+}

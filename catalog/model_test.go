@@ -1,0 +1,590 @@
+package catalog
+
+import (
+	"bytes"
+	"maps"
+	"math"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/wadilog/wadi/internal/recordbatch"
+	"github.com/wadilog/wadi/internal/segment"
+)
+
+// model is the catalog as one would write it down without a thought for speed:
+// a partition is the list of all appends that ever landed in it.
+type model struct {
+	time         int64
+	topics       map[TopicID]Topic
+	partitions   map[TopicPartition]modelPartition
+	nodes        map[NodeID]Node
+	objects      map[ObjectID]bool // every object of which something landed
+	freedAt      map[ObjectID]int64
+	producers    map[int64]int64 // id → last active
+	nextProducer int64
+}
+
+type modelPartition struct {
+	logStart Offset
+	appends  []modelAppend // all that ever landed
+}
+
+type modelAppend struct {
+	Append
+	object   NewObject
+	base     Offset
+	time     int64 // of the commit
+	producer recordbatch.Producer
+}
+
+func newModel() *model {
+	return &model{
+		topics:       map[TopicID]Topic{},
+		partitions:   map[TopicPartition]modelPartition{},
+		nodes:        map[NodeID]Node{},
+		objects:      map[ObjectID]bool{},
+		freedAt:      map[ObjectID]int64{},
+		producers:    map[int64]int64{},
+		nextProducer: 1,
+	}
+}
+
+func (p modelPartition) end() Offset {
+	end := Offset(0)
+	for _, a := range p.appends {
+		end += Offset(a.Records)
+	}
+	return end
+}
+
+// extents merges the appends that are not trimmed away.
+func (p modelPartition) extents() (all []Extent) {
+	crcs := uint32(0)
+	for _, a := range p.appends {
+		if n := len(all); n > 0 && all[n-1].Object == a.object.ID && all[n-1].Pos+Pos(all[n-1].Len) == a.Pos {
+			e := &all[n-1]
+			crcs = segment.CombineCRC(crcs, a.CRC, a.Len)
+			e.Len += a.Len
+			e.Records += a.Records
+			e.MaxTimestamp = max(e.MaxTimestamp, a.MaxTimestamp)
+		} else {
+			crcs = a.CRC
+			all = append(all, Extent{
+				Object: a.object.ID, Pos: a.Pos, Len: a.Len, Base: a.base, Records: a.Records,
+				MaxTimestamp: a.MaxTimestamp, CommitTime: a.time,
+			})
+		}
+		e := &all[len(all)-1]
+		if e.CRC = crcs; e.Len > ExtentCRCLenMax {
+			e.CRC = a.object.IndexCRC
+		}
+	}
+	return slices.DeleteFunc(all, func(e Extent) bool { return e.End() <= p.logStart })
+}
+
+// batches returns what a producer sent to a partition, over all epochs.
+func (p modelPartition) batches(id int64) (all []modelAppend) {
+	for _, a := range p.appends {
+		if a.producer.ID == id {
+			all = append(all, a)
+		}
+	}
+	return all
+}
+
+func (m *model) apply(e Edit) Result {
+	switch e := e.(type) {
+	case CreateTopic:
+		for _, t := range m.topics {
+			if t.Name == e.Name && (t.Partitions != e.Partitions || t.Config != e.Config) {
+				return Result{Err: ErrTopicExists}
+			} else if t.Name == e.Name {
+				return Result{Topic: t.ID}
+			}
+		}
+		if _, taken := m.topics[e.ID]; taken {
+			return Result{Err: invalid(InvalidTopicID)}
+		}
+		m.topics[e.ID] = Topic(e)
+		m.addPartitions(e.ID, e.Partitions)
+		return Result{Topic: e.ID, Created: true}
+	case AlterTopic:
+		t, ok := m.topics[e.ID]
+		if !ok {
+			return Result{Err: ErrTopicNotFound}
+		}
+		if e.Partitions != 0 && e.Partitions < t.Partitions {
+			return Result{Err: ErrPartitionsShrink}
+		}
+		t.Partitions, t.Config = max(t.Partitions, e.Partitions), e.Config
+		m.topics[e.ID] = t
+		m.addPartitions(e.ID, t.Partitions)
+		return Result{}
+	case DeleteTopic:
+		if _, ok := m.topics[e.ID]; !ok {
+			return Result{Err: ErrTopicNotFound}
+		}
+		delete(m.topics, e.ID)
+		maps.DeleteFunc(m.partitions, func(tp TopicPartition, _ modelPartition) bool { return tp.Topic == e.ID })
+		m.collect()
+		return Result{}
+	case RegisterNode:
+		if _, ok := m.nodes[e.Node]; !ok {
+			m.nodes[e.Node] = Node{HasWAL: e.HasWAL, RegisteredAt: m.time}
+		}
+		return Result{}
+	case RemoveNode:
+		delete(m.nodes, e.Node)
+		return Result{}
+	case AllocateProducerID:
+		id := m.nextProducer
+		m.nextProducer++
+		m.producers[id] = m.time
+		return Result{Producer: id}
+	case Trim:
+		p, ok := m.partitions[e.Partition]
+		if _, topic := m.topics[e.Partition.Topic]; !topic {
+			return Result{Err: ErrTopicNotFound}
+		} else if !ok {
+			return Result{Err: ErrPartitionNotFound}
+		}
+		p.logStart = max(p.logStart, min(e.Before, p.end()))
+		m.partitions[e.Partition] = p
+		m.collect()
+		return Result{LogStart: p.logStart}
+	case ExpireProducers:
+		maps.DeleteFunc(m.producers, func(_, active int64) bool { return m.time-active > ProducerExpiryMs })
+		return Result{}
+	case CommitSegment:
+		return m.commit(e)
+	}
+	panic("unknown edit")
+}
+
+func (m *model) addPartitions(id TopicID, n int32) {
+	for i := range n {
+		tp := TopicPartition{Topic: id, Partition: i}
+		if _, ok := m.partitions[tp]; !ok {
+			m.partitions[tp] = modelPartition{}
+		}
+	}
+}
+
+// live counts the extents of each object.
+func (m *model) live() map[ObjectID]int64 {
+	live := map[ObjectID]int64{}
+	for _, p := range m.partitions {
+		for _, e := range p.extents() {
+			live[e.Object]++
+		}
+	}
+	return live
+}
+
+// collect notes which objects have become garbage.
+func (m *model) collect() {
+	live := m.live()
+	for id := range m.objects {
+		if _, freed := m.freedAt[id]; !freed && live[id] == 0 {
+			m.freedAt[id] = m.time
+		}
+	}
+}
+
+func (m *model) commit(c CommitSegment) Result {
+	node, ok := m.nodes[c.Node]
+	switch {
+	case !ok:
+		return Result{Err: ErrUnknownNode}
+	case node.Last != c.After:
+		return Result{Err: &CommitOrderError{Last: node.Last}}
+	case m.objects[c.Object.ID]:
+		return Result{Err: ErrObjectExists}
+	}
+	var units []UnitResult
+	for _, u := range c.Units {
+		trial := &model{
+			time: m.time, topics: m.topics, objects: m.objects,
+			partitions: maps.Clone(m.partitions), producers: maps.Clone(m.producers),
+		}
+		var result UnitResult
+		for _, a := range u.Appends {
+			landed, err := trial.append(a, c.Object)
+			if err != nil {
+				result = UnitResult{Err: err}
+				break
+			}
+			result.Appends = append(result.Appends, landed)
+		}
+		if result.Err == nil {
+			m.partitions, m.producers = trial.partitions, trial.producers
+		}
+		units = append(units, result)
+	}
+	if m.live()[c.Object.ID] > 0 {
+		m.objects[c.Object.ID] = true
+	}
+	node.Last = c.Upto
+	m.nodes[c.Node] = node
+	return Result{Units: units}
+}
+
+func (m *model) append(a Append, object NewObject) (AppendResult, error) {
+	p, ok := m.partitions[a.Partition]
+	if _, topic := m.topics[a.Partition.Topic]; !topic {
+		return AppendResult{}, ErrTopicNotFound
+	} else if !ok {
+		return AppendResult{}, ErrPartitionNotFound
+	}
+	if a.Producer.ID >= 0 {
+		active, ok := m.producers[a.Producer.ID]
+		if !ok || m.time-active > ProducerExpiryMs {
+			return AppendResult{}, ErrUnknownProducer
+		}
+		sent := p.batches(a.Producer.ID)
+		expected := int32(0)
+		if n := len(sent); n > 0 {
+			last := sent[n-1]
+			if a.Producer.Epoch < last.producer.Epoch {
+				return AppendResult{}, ErrProducerFenced
+			}
+			if a.Producer.Epoch == last.producer.Epoch {
+				for _, b := range sent[max(0, n-5):] {
+					if b.producer == a.Producer && b.Records == a.Records {
+						return AppendResult{Base: b.base, Duplicate: true}, nil
+					}
+				}
+				expected = last.producer.BaseSequence + last.Records
+			}
+		}
+		if a.Producer.BaseSequence != expected {
+			return AppendResult{}, &SequenceError{Expected: expected}
+		}
+		m.producers[a.Producer.ID] = m.time
+	}
+	end := p.end()
+	if a.Expected != AnyOffset && a.Expected != end {
+		return AppendResult{}, &OffsetError{End: end}
+	}
+	p.appends = append(slices.Clone(p.appends), modelAppend{Append: a, object: object, base: end, time: m.time, producer: a.Producer})
+	m.partitions[a.Partition] = p
+	return AppendResult{Base: end}, nil
+}
+
+// agrees compares all that can be asked of a State with the model.
+func (m *model) agrees(t *rapid.T, s *State) {
+	live := m.live()
+	for id := range m.objects {
+		o, isLive := s.Object(id)
+		g, isGarbage := s.GarbageObject(id)
+		freedAt, freed := m.freedAt[id]
+		if o.Extents != live[id] || isLive == freed || isGarbage != freed || g.FreedAt != freedAt {
+			t.Fatalf("object %s: %+v %+v, want %d live extents, freed at %d", id, o, g, live[id], freedAt)
+		}
+	}
+	extents := int64(0)
+	for tp, want := range m.partitions {
+		p := s.Partition(tp)
+		if p == nil || p.LogStart() != want.logStart || p.End() != want.end() {
+			t.Fatalf("partition %s is %+v, want [%d, %d)", tp, p, want.logStart, want.end())
+		}
+		all := want.extents()
+		extents += int64(len(all))
+		if got := p.Extents(p.LogStart(), math.MaxInt); !slices.Equal(got, all) {
+			t.Fatalf("partition %s has %+v, want %+v", tp, got, all)
+		}
+		if len(all) == 0 {
+			continue
+		}
+		ms := rapid.Int64Range(0, 1001).Draw(t, "time")
+		at := slices.IndexFunc(all, func(e Extent) bool { return e.MaxTimestamp >= ms })
+		if e, ok := p.ExtentAtTime(ms); ok != (at >= 0) || ok && e != all[at] {
+			t.Fatalf("partition %s has time %d in %+v, want number %d of %+v", tp, ms, e, at, all)
+		}
+		offset := Offset(rapid.Int64Range(int64(want.logStart), int64(want.end())-1).Draw(t, "offset"))
+		if got := p.Extents(offset, 1); len(got) != 1 || offset < got[0].Base || offset >= got[0].End() {
+			t.Fatalf("partition %s has offset %d in %+v", tp, offset, got)
+		}
+	}
+	counts := s.Counts()
+	if counts.Topics != len(m.topics) || counts.Partitions != len(m.partitions) || counts.Nodes != len(m.nodes) ||
+		counts.Objects != len(live) || counts.Garbage != len(m.freedAt) || counts.Extents != extents {
+		t.Fatalf("counts are %+v", counts)
+	}
+	for id, want := range m.nodes {
+		if got, ok := s.Node(id); !ok || got != want {
+			t.Fatalf("node %s is %+v, want %+v", id, got, want)
+		}
+	}
+	for id, want := range m.topics {
+		byID, _ := s.Topic(id)
+		byName, _ := s.TopicByName(want.Name)
+		if byID == nil || *byID != want || byName != byID {
+			t.Fatalf("topic is %+v, by name %+v, want %+v", byID, byName, want)
+		}
+	}
+}
+
+// machine drives a State, a replica that gets every edit as the journal holds
+// it, and the model with the same random edits.
+type machine struct {
+	state   *State
+	replica *State
+	model   *model
+	objects int
+	sent    []CommitSegment
+	past    []pastView
+}
+
+// pastView is a view that was published, and what it looked like then.
+type pastView struct {
+	view    *State
+	encoded []byte
+}
+
+func (m *machine) apply(t *rapid.T, e Edit) {
+	before := m.state.Clone()
+	got := Apply(m.state, e)
+	if want := m.model.apply(e); !ResultsEqual(got, want) {
+		t.Fatalf("%+v: got %+v, want %+v", e, got, want)
+	}
+	if err := CheckStep(before, m.state, e); err != nil {
+		t.Fatalf("%+v: %v", e, err)
+	}
+	edits, results, err := DecodeEdits(AppendEdits(nil, []Edit{e}, []Result{got}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if own := Apply(m.replica, edits[0]); !ResultsEqual(own, results[0]) {
+		t.Fatalf("%+v: the journal says %+v, the replica %+v", e, results[0], own)
+	}
+}
+
+func (m *machine) encode(t *rapid.T, s *State) (b []byte) {
+	if err := s.Encode(func(chunk []byte) error { b = append(b, chunk...); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func drawTopic(t *rapid.T) TopicID { return topicID(rapid.IntRange(0, 3).Draw(t, "topic")) }
+
+// drawPartition mostly returns a partition that is there.
+func (m *machine) drawPartition(t *rapid.T) TopicPartition {
+	if len(m.model.partitions) > 0 && rapid.IntRange(0, 19).Draw(t, "known") > 0 {
+		known := slices.SortedFunc(maps.Keys(m.model.partitions), TopicPartition.compare)
+		return rapid.SampledFrom(known).Draw(t, "partition")
+	}
+	return TopicPartition{Topic: drawTopic(t), Partition: rapid.Int32Range(0, 3).Draw(t, "partition")}
+}
+
+func drawConfig(t *rapid.T) TopicConfig {
+	config := DefaultTopicConfig()
+	config.RetentionMs = rapid.Int64Range(-1, 0).Draw(t, "retention")
+	return config
+}
+
+func (m *machine) drawAppend(t *rapid.T, pos *Pos) Append {
+	tp := m.drawPartition(t)
+	if rapid.IntRange(0, 3).Draw(t, "gap") == 0 {
+		*pos += Pos(rapid.Int64Range(1, 1000).Draw(t, "gap bytes"))
+	}
+	a := Append{
+		Partition:    tp,
+		Pos:          *pos,
+		Len:          rapid.OneOf(rapid.Int64Range(1, 1000), rapid.Int64Range(1, 1<<20+1)).Draw(t, "len"),
+		CRC:          rapid.Uint32().Draw(t, "crc"),
+		Records:      rapid.Int32Range(1, 4).Draw(t, "records"),
+		MaxTimestamp: rapid.Int64Range(0, 1000).Draw(t, "timestamp"),
+		Expected:     AnyOffset,
+		Producer:     recordbatch.NoProducer,
+	}
+	*pos += Pos(a.Len)
+	end := m.model.partitions[tp].end()
+	if rapid.IntRange(0, 9).Draw(t, "conditional") == 0 {
+		a.Expected = max(0, end+Offset(rapid.Int64Range(-1, 1).Draw(t, "expected")))
+	}
+	if rapid.IntRange(0, 2).Draw(t, "idempotent") == 0 {
+		m.drawProducer(t, &a)
+	}
+	return a
+}
+
+// drawProducer makes a the next batch of a producer, a repeat, or something else.
+func (m *machine) drawProducer(t *rapid.T, a *Append) {
+	id := max(1, m.model.nextProducer-rapid.Int64Range(0, 30).Draw(t, "producer")%4)
+	a.Producer = recordbatch.Producer{ID: id}
+	sent := m.model.partitions[a.Partition].batches(id)
+	if len(sent) == 0 {
+		a.Producer.BaseSequence = rapid.SampledFrom([]int32{0, 0, 0, 0, 0, 1}).Draw(t, "sequence")
+		return
+	}
+	last := sent[len(sent)-1]
+	a.Producer = last.producer
+	switch rapid.IntRange(0, 9).Draw(t, "batch") {
+	case 0: // a repeat
+		again := sent[max(0, len(sent)-1-rapid.IntRange(0, 6).Draw(t, "ago"))]
+		a.Producer, a.Records = again.producer, again.Records
+	case 1:
+		a.Producer.Epoch = max(0, a.Producer.Epoch+rapid.Int16Range(-1, 2).Draw(t, "epoch"))
+		a.Producer.BaseSequence = 0
+	case 2:
+		a.Producer.BaseSequence = rapid.Int32Range(0, 20).Draw(t, "sequence")
+	default: // the next
+		a.Producer.BaseSequence += last.Records
+	}
+}
+
+func (m *machine) drawCommit(t *rapid.T) CommitSegment {
+	if len(m.sent) > 0 && rapid.IntRange(0, 9).Draw(t, "repeat") == 0 {
+		return rapid.SampledFrom(m.sent).Draw(t, "commit")
+	}
+	m.objects++
+	c := CommitSegment{
+		Node:   nodeID(rapid.IntRange(1, 2).Draw(t, "node")),
+		Object: NewObject{ID: objectID(m.objects), Kind: SegmentObject, Size: 1 << 40, IndexCRC: rapid.Uint32().Draw(t, "index crc")},
+	}
+	c.After = m.model.nodes[c.Node].Last
+	switch rapid.IntRange(0, 19).Draw(t, "odd") {
+	case 0:
+		c.After++
+	case 1:
+		c.Object.ID = objectID(rapid.IntRange(1, m.objects).Draw(t, "object"))
+	}
+	c.Upto = c.After + rapid.Uint64Range(1, 3).Draw(t, "numbers")
+	pos := Pos(0)
+	for range rapid.IntRange(0, 4).Draw(t, "units") {
+		u := Unit{}
+		for range rapid.SampledFrom([]int{1, 1, 1, 2, 3}).Draw(t, "appends") {
+			a := m.drawAppend(t, &pos)
+			if n := len(u.Appends); n > 0 && rapid.Bool().Draw(t, "same partition") {
+				a.Partition = u.Appends[n-1].Partition
+			}
+			u.Appends = append(u.Appends, a)
+		}
+		c.Units = append(c.Units, u)
+	}
+	m.sent = append(m.sent, c)
+	return c
+}
+
+// burst commits one batch after the other of one producer to one partition, so
+// many that the state forgets the first, or puts them into another chunk.
+func (m *machine) burst(t *rapid.T, commits int) {
+	tp := m.drawPartition(t)
+	producer := recordbatch.Producer{ID: m.model.nextProducer}
+	m.apply(t, AllocateProducerID{})
+	for range commits {
+		m.objects++
+		last := m.model.nodes[nodeID(1)].Last
+		m.apply(t, CommitSegment{
+			Node: nodeID(1), After: last, Upto: last + 1,
+			Object: NewObject{ID: objectID(m.objects), Kind: SegmentObject, Size: 1000},
+			Units: []Unit{unit(Append{
+				Partition: tp, Len: 1000, Records: 3, MaxTimestamp: int64(m.objects), Expected: AnyOffset, Producer: producer,
+			})},
+		})
+		producer.BaseSequence += 3
+	}
+}
+
+// Random edits on the State, on a replica and on the model come out the same,
+// and views, snapshots and thrown away clones do not disturb that. Red under
+// mutant.SkipCommitOrderCheck and mutant.SkipSequenceCheck.
+func TestStateAgainstModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := &machine{state: NewState([16]byte{1}), replica: NewState([16]byte{1}), model: newModel()}
+		m.apply(t, RegisterNode{Node: nodeID(1)})
+		m.apply(t, RegisterNode{Node: nodeID(2)})
+		m.apply(t, createTopic(1, "a", 2))
+		m.apply(t, AllocateProducerID{})
+		commit := func(t *rapid.T) {
+			for range rapid.IntRange(1, 8).Draw(t, "commits") {
+				m.apply(t, m.drawCommit(t))
+			}
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"commit":      commit,
+			"commit more": commit,
+			"commit most": commit,
+			"burst": func(t *rapid.T) {
+				m.burst(t, rapid.SampledFrom([]int{6, 6, 70}).Draw(t, "commits"))
+			},
+			"create topic": func(t *rapid.T) {
+				name := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "name")
+				m.apply(t, CreateTopic{ID: drawTopic(t), Name: name, Partitions: rapid.Int32Range(1, 3).Draw(t, "partitions"), Config: drawConfig(t)})
+			},
+			"alter topic": func(t *rapid.T) {
+				m.apply(t, AlterTopic{ID: drawTopic(t), Partitions: rapid.Int32Range(0, 4).Draw(t, "partitions"), Config: drawConfig(t)})
+			},
+			"delete topic": func(t *rapid.T) {
+				if rapid.IntRange(0, 3).Draw(t, "really") == 0 {
+					m.apply(t, DeleteTopic{ID: drawTopic(t)})
+				}
+			},
+			"trim": func(t *rapid.T) {
+				tp := m.drawPartition(t)
+				end := int64(m.model.partitions[tp].end())
+				m.apply(t, Trim{Partition: tp, Before: Offset(rapid.Int64Range(-1, end+1).Draw(t, "before"))})
+			},
+			"register node": func(t *rapid.T) {
+				m.apply(t, RegisterNode{Node: nodeID(rapid.IntRange(1, 2).Draw(t, "node")), HasWAL: rapid.Bool().Draw(t, "wal")})
+			},
+			"remove node": func(t *rapid.T) {
+				if rapid.IntRange(0, 3).Draw(t, "really") == 0 {
+					m.apply(t, RemoveNode{Node: nodeID(rapid.IntRange(1, 2).Draw(t, "node"))})
+				}
+			},
+			"allocate producer": func(t *rapid.T) { m.apply(t, AllocateProducerID{}) },
+			"expire producers":  func(t *rapid.T) { m.apply(t, ExpireProducers{}) },
+			"advance": func(t *rapid.T) {
+				by := rapid.SampledFrom([]int64{1, 1000, ProducerExpiryMs / 2, ProducerExpiryMs, ProducerExpiryMs + 1}).Draw(t, "by")
+				m.model.time += by
+				m.state.Advance(m.model.time)
+				m.replica.Advance(m.model.time)
+			},
+			"publish": func(t *rapid.T) {
+				m.past = append(m.past, pastView{m.state, m.encode(t, m.state)})
+				m.state = m.state.Clone()
+			},
+			"speculate": func(t *rapid.T) {
+				clone := m.state.Clone()
+				Apply(clone, m.drawCommit(t))
+				Apply(clone, DeleteTopic{ID: drawTopic(t)})
+				m.sent = m.sent[:max(0, len(m.sent)-1)]
+			},
+			"restart": func(t *rapid.T) {
+				encoded := m.encode(t, m.state)
+				var d StateDecoder
+				cut := rapid.IntRange(0, len(encoded)).Draw(t, "cut")
+				if err := d.Write(encoded[:cut]); err != nil {
+					t.Fatal(err)
+				}
+				if err := d.Write(encoded[cut:]); err != nil {
+					t.Fatal(err)
+				}
+				decoded, err := d.State()
+				if err != nil {
+					t.Fatal(err)
+				}
+				m.state = decoded
+			},
+			"": func(t *rapid.T) {
+				if err := CheckAll(m.state); err != nil {
+					t.Fatal(err)
+				}
+				m.model.agrees(t, m.state)
+				if !bytes.Equal(m.encode(t, m.state), m.encode(t, m.replica)) {
+					t.Fatal("the replica differs")
+				}
+				for _, p := range m.past[max(0, len(m.past)-2):] {
+					if !bytes.Equal(m.encode(t, p.view), p.encoded) {
+						t.Fatal("a published view changed")
+					}
+				}
+			},
+		})
+	})
+}

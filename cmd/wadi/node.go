@@ -1,0 +1,295 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"path/filepath"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/wadilog/wadi/catalog"
+	"github.com/wadilog/wadi/catalog/journal"
+	"github.com/wadilog/wadi/httpapi"
+	"github.com/wadilog/wadi/ingest"
+	"github.com/wadilog/wadi/ingest/wal"
+	"github.com/wadilog/wadi/internal/objstore"
+	"github.com/wadilog/wadi/internal/objstore/stores"
+	"github.com/wadilog/wadi/reader"
+	"github.com/wadilog/wadi/tiering"
+)
+
+// node is one process: the parts, and the order in which they begin and end.
+type node struct {
+	options  nodeOptions
+	logger   *slog.Logger
+	bucket   objstore.Bucket
+	catalog  *catalog.Catalog
+	reader   *reader.Reader
+	ingester *ingest.Ingester // nil without that role
+	http     *http.Server
+	draining atomic.Bool
+}
+
+// runNode runs a node until ctx ends, then drains it. It returns nil if
+// nothing that it held was left behind.
+func runNode(ctx context.Context, o nodeOptions, logger *slog.Logger) error {
+	debug.SetMemoryLimit(o.MemoryLimit)
+	listener, err := net.Listen("tcp", o.Listen)
+	if err != nil {
+		return err
+	}
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	n, closeParts, err := buildNode(ctx, o, listener.Addr(), logger, reg)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	return errors.Join(n.run(ctx, listener), closeParts())
+}
+
+// buildNode makes the parts and connects them. The function it returns
+// releases what is held when the node has ended.
+func buildNode(ctx context.Context, o nodeOptions, addr net.Addr, logger *slog.Logger, reg *prometheus.Registry) (*node, func() error, error) {
+	n := &node{options: o, logger: logger}
+	var closers []func() error
+	closeParts := func() error {
+		var errs []error
+		for i := len(closers) - 1; i >= 0; i-- {
+			errs = append(errs, closers[i]())
+		}
+		return errors.Join(errs...)
+	}
+	fail := func(err error) (*node, func() error, error) {
+		return nil, nil, errors.Join(err, closeParts())
+	}
+
+	bucket, closeBucket, err := stores.Open(ctx, o.Store, logger, reg)
+	if err != nil {
+		return fail(fmt.Errorf("open the store: %w", err))
+	}
+	closers = append(closers, closeBucket)
+	n.bucket = bucket
+
+	j, err := journal.New(journal.DefaultConfig(), bucket, "000", logger, reg)
+	if err != nil {
+		return fail(err)
+	}
+	catalogConfig := catalog.DefaultConfig()
+	catalogConfig.Address = o.Advertise
+	if catalogConfig.Address == "" {
+		catalogConfig.Address = "http://" + addr.String()
+	}
+	if n.catalog, err = catalog.New(catalogConfig, j, logger, reg); err != nil {
+		return fail(err)
+	}
+	if n.reader, err = reader.New(o.readerConfig(), n.catalog, bucket, reg); err != nil {
+		return fail(err)
+	}
+	closers = append(closers, func() error { n.reader.Close(); return nil })
+
+	var producer httpapi.Producer = noProducer{}
+	if o.Ingest {
+		if n.ingester, err = n.newIngester(reg); err != nil {
+			return fail(err)
+		}
+		closers = append(closers, n.ingester.Close)
+		producer = httpapi.NewProducer(n.ingester)
+	}
+	server, err := httpapi.NewServer(o.apiConfig(), producer, n.reader, n.catalog, n, logger, reg)
+	if err != nil {
+		return fail(err)
+	}
+	n.http = server.HTTPServer()
+	return n, closeParts, nil
+}
+
+func (n *node) newIngester(reg *prometheus.Registry) (*ingest.Ingester, error) {
+	cfg := tiering.DefaultUploaderConfig()
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	uploader := tiering.NewUploader(cfg, n.bucket, n.logger, reg)
+	var log *wal.Log
+	var err error
+	if n.options.WAL {
+		cfg := wal.DefaultConfig()
+		cfg.Dir = filepath.Join(n.options.DataDir, "wal")
+		if log, err = wal.Create(cfg, uuid.New(), wal.OS{}, n.logger, reg); err != nil {
+			return nil, fmt.Errorf("open the write-ahead buffer: %w", err)
+		}
+	}
+	g, err := ingest.New(n.options.ingestConfig(), n.catalog, uploader, n.reader, log, n.logger, reg)
+	if err != nil && log != nil {
+		err = errors.Join(err, log.Close())
+	}
+	return g, err
+}
+
+// The memory limit is shared out: a quarter for records on their way in, a
+// quarter (or --cache-bytes) for the caches, an eighth for loads from the
+// store, an eighth for answers being written; the rest is for encoding,
+// uploads and the runtime.
+
+func (o nodeOptions) ingestConfig() ingest.Config {
+	cfg := ingest.DefaultConfig()
+	cfg.FlushBytes = o.FlushBytes
+	cfg.FlushInterval = o.FlushInterval
+	cfg.PutBudget = o.PutBudget
+	cfg.BufferBytesMax = max(o.MemoryLimit/4, o.FlushBytes)
+	return cfg
+}
+
+func (o nodeOptions) readerConfig() reader.Config {
+	cfg := reader.DefaultConfig()
+	cfg.RecentBytes = o.CacheBytes / 3
+	cfg.CacheBytes = max(1<<20, o.CacheBytes-cfg.RecentBytes)
+	cfg.LoadBytesMax = o.MemoryLimit / 8
+	return cfg
+}
+
+func (o nodeOptions) apiConfig() httpapi.Config {
+	cfg := httpapi.DefaultConfig()
+	cfg.AutoCreateTopics = o.AutoCreateTopics
+	cfg.DefaultPartitions = o.AutoCreatePartitions
+	cfg.RequestTimeout = o.RequestTimeout
+	cfg.FetchedBytesMax = o.MemoryLimit / 8
+	return cfg
+}
+
+// run serves until ctx ends or a part cannot go on.
+func (n *node) run(ctx context.Context, listener net.Listener) error {
+	// The parts outlive ctx: they are what drains.
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	group, running := errgroup.WithContext(running)
+	group.Go(func() error { return serveHTTP(n.http, listener) })
+	if n.options.Pprof != "" {
+		if err := servePprof(running, group, n.options.Pprof); err != nil {
+			return errors.Join(err, listener.Close())
+		}
+	}
+	group.Go(func() error {
+		group.Go(func() error { return n.catalog.Run(running) })
+		if n.ingester != nil {
+			group.Go(func() error { return n.ingester.Run(running) })
+		}
+		return n.announce(running, listener.Addr())
+	})
+
+	select {
+	case <-ctx.Done():
+	case <-running.Done():
+	}
+	drained := n.drain(running)
+	stop()
+	err := group.Wait()
+	if errors.Is(err, context.Canceled) {
+		err = nil
+	}
+	return errors.Join(err, drained)
+}
+
+func (n *node) announce(ctx context.Context, addr net.Addr) error {
+	parts := []<-chan struct{}{n.catalog.Ready()}
+	if n.ingester != nil {
+		parts = append(parts, n.ingester.Ready())
+	}
+	for _, ready := range parts {
+		select {
+		case <-ready:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	n.logger.Info("node is ready", "addr", addr.String(), "store", n.options.Store)
+	if n.options.Started != nil {
+		n.options.Started(addr)
+	}
+	return nil
+}
+
+// drain takes no more requests, commits what the node holds, and ends the
+// connections, within --drain-timeout.
+func (n *node) drain(running context.Context) error {
+	n.logger.Info("draining", "timeout", n.options.DrainTimeout)
+	n.draining.Store(true)
+	ctx, cancel := context.WithTimeout(running, n.options.DrainTimeout)
+	defer cancel()
+	n.reader.EndWaits()
+	var err error
+	if n.ingester != nil && running.Err() == nil {
+		err = n.ingester.Drain(ctx)
+	}
+	if shutdownErr := n.http.Shutdown(ctx); shutdownErr != nil {
+		err = errors.Join(err, n.http.Close())
+	}
+	return err
+}
+
+// Ready returns nil, or why the node should get no requests.
+func (n *node) Ready() error {
+	if n.draining.Load() {
+		return errors.New("draining")
+	}
+	select {
+	case <-n.catalog.Ready():
+	default:
+		return errors.New("the catalog is being loaded")
+	}
+	if n.ingester == nil {
+		return nil
+	}
+	select {
+	case <-n.ingester.Ready():
+		return nil
+	default:
+		return errors.New("the write-ahead buffer is being replayed")
+	}
+}
+
+func serveHTTP(server *http.Server, listener net.Listener) error {
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// servePprof serves profiles on an address of their own.
+func servePprof(ctx context.Context, group *errgroup.Group, addr string) error {
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	group.Go(func() error { return serveHTTP(server, listener) })
+	context.AfterFunc(ctx, func() { _ = server.Close() })
+	return nil
+}
+
+// noProducer stands in on a node without the ingest role.
+type noProducer struct{}
+
+func (noProducer) Reserve(int64) (httpapi.Reservation, error) { return nil, ingest.ErrNotIngest }
+
+func (noProducer) ProduceRecords(context.Context, *catalog.Topic, []ingest.Record, ingest.Options) ([]ingest.Result, error) {
+	return nil, ingest.ErrNotIngest
+}
+
+func (noProducer) ProduceBatches(context.Context, *catalog.Topic, int32, []byte, ingest.Options) ([]ingest.Result, error) {
+	return nil, ingest.ErrNotIngest
+}

@@ -74,7 +74,6 @@ type lineChunk struct {
 	full   bool
 	due    bool // it has waited long enough
 	budget Reservation
-	taken  int64 // from the budget
 
 	placed  chan struct{} // closed when it has its place
 	done    chan struct{} // closed when it has results or err

@@ -79,7 +79,7 @@ func start(dir string, signals <-chan os.Signal) (*localstack.MinIO, error) {
 func runCommand(minio *localstack.MinIO, command []string, signals <-chan os.Signal) (int, error) {
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Env = append(append(os.Environ(), minio.Env()...), "WADI_STORE="+minio.StoreURL(""))
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		return 1, err

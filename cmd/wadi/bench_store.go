@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"sync/atomic"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/dustin/go-humanize"
 	"github.com/oklog/ulid/v2"
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
@@ -50,7 +48,7 @@ type benchStoreFlags struct {
 type storeOpener func(ctx context.Context, url string) (objstore.Bucket, func() error, error)
 
 func openStore(ctx context.Context, url string) (objstore.Bucket, func() error, error) {
-	return stores.Open(ctx, url, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	return stores.Open(ctx, url, stores.DefaultOptions())
 }
 
 func newBenchStoreCommand(env *environment, open storeOpener) *cobra.Command {

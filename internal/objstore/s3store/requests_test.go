@@ -224,6 +224,7 @@ func TestWrongRanges(t *testing.T) {
 		{"no header", 206, "", 100, objstore.ErrUnsupported},
 		{"no total", 206, "bytes 10-109/*", 100, objstore.ErrUnsupported},
 		{"other start", 206, "bytes 9-108/500", 100, objstore.ErrUnavailable},
+		{"other start, same end", 206, "bytes 9-109/500", 100, objstore.ErrUnavailable},
 		{"too long", 206, "bytes 10-110/500", 101, objstore.ErrUnavailable},
 		{"too short", 206, "bytes 10-108/500", 99, objstore.ErrUnavailable},
 		{"object ends before", 206, "bytes 10-59/60", 50, objstore.ErrInvalidRange},

@@ -48,6 +48,9 @@ type Config struct {
 	// DecompressedBytesMax bounds the records of one batch while it is decoded.
 	// It must not be less than what ingest accepts.
 	DecompressedBytesMax int
+	// DecodingBytesMax bounds the decompressed records of all batches that are
+	// being decoded; fetches wait for their share of it.
+	DecodingBytesMax int64
 	// FetchedBytesMax bounds the batches of all answers that are being written.
 	// Beyond it fetches get 503.
 	FetchedBytesMax int64
@@ -109,6 +112,7 @@ func DefaultConfig() Config {
 		FetchRecordsMax:      1_000_000,
 		FetchWaitMax:         30 * time.Second,
 		DecompressedBytesMax: 64 << 20,
+		DecodingBytesMax:     128 << 20,
 		FetchedBytesMax:      256 << 20,
 
 		PageSize:    100,
@@ -153,6 +157,7 @@ func (c Config) Validate() error {
 		{"FetchRecordsMax", int64(c.FetchRecordsMax)},
 		{"FetchWaitMax", int64(c.FetchWaitMax)},
 		{"DecompressedBytesMax", int64(c.DecompressedBytesMax)},
+		{"DecodingBytesMax", c.DecodingBytesMax},
 		{"FetchedBytesMax", c.FetchedBytesMax},
 		{"PageSize", int64(c.PageSize)},
 		{"PageSizeMax", int64(c.PageSizeMax)},
@@ -180,6 +185,7 @@ func (c Config) Validate() error {
 	}{
 		{"DefaultPartitions", "PartitionsMax", int64(c.DefaultPartitions), int64(c.PartitionsMax)},
 		{"FetchBytes", "FetchBytesMax", int64(c.FetchBytes), int64(c.FetchBytesMax)},
+		{"DecompressedBytesMax", "DecodingBytesMax", int64(c.DecompressedBytesMax), c.DecodingBytesMax},
 		{"FetchBytesMax", "FetchedBytesMax", int64(c.FetchBytesMax), c.FetchedBytesMax},
 		{"PageSize", "PageSizeMax", int64(c.PageSize), int64(c.PageSizeMax)},
 	}

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/wadilog/wadi/catalog"
 	"github.com/wadilog/wadi/internal/recordbatch"
@@ -67,7 +66,7 @@ func (s *Server) fetch(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	return f.respond(got)
+	return f.respond(ctx, got)
 }
 
 func (f *fetchRequest) parse() error {
@@ -190,7 +189,7 @@ type fetchAnswer struct {
 	bytes      int64          // of the batches
 }
 
-func (f *fetchRequest) respond(got reader.Fetched) error {
+func (f *fetchRequest) respond(ctx context.Context, got reader.Fetched) error {
 	a := fetchAnswer{Fetched: got, from: f.q.Offset, next: got.NextOffset}
 	for _, b := range got.Batches {
 		a.bytes += int64(len(b))
@@ -234,9 +233,9 @@ func (f *fetchRequest) respond(got reader.Fetched) error {
 	case mediaRecordBatch:
 		return f.writeBatches(a)
 	case mediaNDJSON:
-		return f.writeLines(a)
+		return f.writeLines(ctx, a)
 	default:
-		return f.writeJSON(a, immutable)
+		return f.writeJSON(ctx, a, immutable)
 	}
 }
 
@@ -272,8 +271,8 @@ func clientGone(err error) error {
 	return kindClientWentOff.newf("the answer could not be written").because(err)
 }
 
-func (f *fetchRequest) writeLines(a fetchAnswer) error {
-	return f.writeRecords(a, func(buf []byte, r *recordbatch.Record, _ bool) []byte {
+func (f *fetchRequest) writeLines(ctx context.Context, a fetchAnswer) error {
+	return f.writeRecords(ctx, a, func(buf []byte, r *recordbatch.Record, _ bool) []byte {
 		if f.valuesOnly {
 			buf = append(buf, r.Value...)
 		} else {
@@ -283,7 +282,7 @@ func (f *fetchRequest) writeLines(a fetchAnswer) error {
 	}, nil, nil)
 }
 
-func (f *fetchRequest) writeJSON(a fetchAnswer, immutable bool) error {
+func (f *fetchRequest) writeJSON(ctx context.Context, a fetchAnswer, immutable bool) error {
 	tail := strconv.AppendInt([]byte(`],"next_offset":`), int64(a.next), 10)
 	if !immutable {
 		tail = append(tail, `,"high_watermark":`...)
@@ -292,160 +291,10 @@ func (f *fetchRequest) writeJSON(a fetchAnswer, immutable bool) error {
 		tail = strconv.AppendInt(tail, int64(a.LogStart), 10)
 	}
 	tail = append(tail, "}\n"...)
-	return f.writeRecords(a, func(buf []byte, r *recordbatch.Record, first bool) []byte {
+	return f.writeRecords(ctx, a, func(buf []byte, r *recordbatch.Record, first bool) []byte {
 		if !first {
 			buf = append(buf, ',')
 		}
 		return appendRecord(buf, r)
 	}, []byte(`{"records":[`), tail)
-}
-
-// encodeBufferLen is the size in bytes of the buffers that records are encoded
-// into. One record may take more; such a buffer is not kept.
-const encodeBufferLen = 64 << 10
-
-var encodeBuffers = sync.Pool{New: func() any {
-	b := make([]byte, 0, encodeBufferLen)
-	return &b
-}}
-
-// writeRecords streams the records from a.from to a.next. What is wrong with
-// the first batch still becomes a status of its own; later it breaks the answer off.
-func (f *fetchRequest) writeRecords(a fetchAnswer, encode func(buf []byte, r *recordbatch.Record, first bool) []byte, head, tail []byte) error {
-	pooled := encodeBuffers.Get().(*[]byte)
-	defer func() {
-		if cap(*pooled) <= 2*encodeBufferLen {
-			encodeBuffers.Put(pooled)
-		}
-	}()
-	buf := append((*pooled)[:0], head...)
-	next := a.from
-	for _, b := range a.Batches {
-		for r, err := range recordbatch.Records(b, f.s.cfg.DecompressedBytesMax) {
-			if err != nil {
-				return kindCorrupt.newf("the records from offset %d on cannot be decoded", next).because(err)
-			}
-			if r.Offset < next {
-				continue
-			}
-			if r.Offset >= a.next {
-				break
-			}
-			buf = encode(buf, &r, next == a.from)
-			next = r.Offset + 1
-			if len(buf) >= encodeBufferLen/2 {
-				if err := f.send(buf); err != nil {
-					return err
-				}
-				buf = buf[:0]
-			}
-		}
-	}
-	if next != a.next {
-		// Never shifted, never less than was said: this would be our own bug.
-		return kindCorrupt.newf("the records from offset %d to %d are not in their batches", next, a.next)
-	}
-	buf = append(buf, tail...)
-	*pooled = buf[:0]
-	f.s.metrics.records.WithLabelValues("fetch").Add(float64(a.next - a.from))
-	if f.w.status == 0 {
-		f.w.Header().Set("Content-Length", strconv.Itoa(len(buf)))
-		f.w.WriteHeader(http.StatusOK)
-	}
-	return f.send(buf)
-}
-
-// offsets serves the bounds of a partition, and the offset at a time.
-func (s *Server) offsets(x *exchange) error {
-	name, err := x.topicParam()
-	if err != nil {
-		return err
-	}
-	partition, err := x.partitionParam()
-	if err != nil {
-		return err
-	}
-	q := parseQuery(x.r)
-	const noTime = -1
-	ms := q.integer("timestamp", noTime, 0, math.MaxInt64)
-	if err := q.done(); err != nil {
-		return err
-	}
-	ctx, cancel := x.working()
-	defer cancel()
-	// The bounds are those of the topic that has the name now.
-	t, err := s.confirmedTopic(ctx, name)
-	if err == nil {
-		err = checkPartition(t, partition)
-	}
-	if err != nil {
-		return err
-	}
-	tp := catalog.TopicPartition{Topic: t.ID, Partition: partition}
-	bounds, err := s.fetcher.Bounds(ctx, tp)
-	if err != nil {
-		return err
-	}
-	text := strconv.AppendInt([]byte(`{"start":`), int64(bounds.Start), 10)
-	text = append(text, `,"end":`...)
-	text = strconv.AppendInt(text, int64(bounds.End), 10)
-	if ms != noTime {
-		offset, at, ok, err := s.fetcher.OffsetAtTime(ctx, tp, ms)
-		if err != nil {
-			return err
-		}
-		if ok {
-			text = append(text, `,"offset":`...)
-			text = strconv.AppendInt(text, int64(offset), 10)
-			text = append(text, `,"timestamp":`...)
-			text = strconv.AppendInt(text, at, 10)
-		} else {
-			text = append(text, `,"offset":null,"timestamp":null`...)
-		}
-	}
-	x.answer(http.StatusOK, append(text, "}\n"...))
-	return nil
-}
-
-// trim serves DELETE of a partition's first records.
-func (s *Server) trim(x *exchange) error {
-	name, err := x.topicParam()
-	if err != nil {
-		return err
-	}
-	partition, err := x.partitionParam()
-	if err != nil {
-		return err
-	}
-	q := parseQuery(x.r)
-	const notGiven = -1
-	before := q.integer("before", notGiven, 0, math.MaxInt64)
-	if err := q.done(); err != nil {
-		return err
-	}
-	if before == notGiven {
-		return parameterf("before", "is needed: the first offset that stays")
-	}
-	ctx, cancel := x.working()
-	defer cancel()
-	t, err := s.confirmedTopic(ctx, name) // no trim of a topic that had the name before
-	if err == nil {
-		err = checkPartition(t, partition)
-	}
-	if err != nil {
-		return err
-	}
-	result, err := s.topics.Propose(ctx, catalog.Trim{
-		Partition: catalog.TopicPartition{Topic: t.ID, Partition: partition},
-		Before:    catalog.Offset(before),
-	})
-	if err != nil {
-		return err
-	}
-	if result.Err != nil {
-		return result.Err
-	}
-	text := strconv.AppendInt([]byte(`{"log_start_offset":`), int64(result.LogStart), 10)
-	x.answer(http.StatusOK, append(text, "}\n"...))
-	return nil
 }

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -228,6 +230,66 @@ func TestFetchesJoin(t *testing.T) {
 		}
 		if got.String() != numbered(total) {
 			rt.Fatalf("read %q", got.String())
+		}
+	})
+}
+
+// Batches that decompress to any size within the limit are served, one after
+// the other if the budget has no room for two.
+func TestDecompressionWithinItsBudget(t *testing.T) {
+	a := newTestAPI(t, func(c *Config) {
+		c.DecompressedBytesMax = 20 << 20
+		c.DecodingBytesMax = 20 << 20
+	})
+	a.topic("1")
+	value := bytes.Repeat([]byte("x"), 1<<20)
+	next := 0
+	for _, n := range []int{1, 3, 18} {
+		b, err := recordbatch.Append(nil, slices.Repeat([]recordbatch.Record{{Value: value}}, n), recordbatch.Gzip, recordbatch.NoProducer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.want(200, a.send("POST", partitionRecords, bytes.NewReader(b), "Content-Type", typeBatch))
+		var wait sync.WaitGroup
+		for range 4 {
+			wait.Go(func() {
+				path := fmt.Sprintf("%s?offset=%d&values_only=true", partitionRecords, next)
+				got := a.do("GET", path, "", "Accept", typeNDJSON)
+				if want := append(slices.Clone(value), '\n'); got.status != 200 || !bytes.Equal(got.body, bytes.Repeat(want, n)) {
+					t.Errorf("%d records: status %d, %d bytes", n, got.status, len(got.body))
+				}
+			})
+		}
+		wait.Wait()
+		next += n
+	}
+	if !a.server.decoding.TryAcquire(20 << 20) {
+		t.Error("the budget was not given back")
+	}
+	// What may not be decompressed is not served in part.
+	a.server.decoding.Release(20 << 20)
+	a.server.cfg.DecompressedBytesMax = 10 << 20
+	a.wantProblem(500, "corrupt_data", a.do("GET", partitionRecords+"?offset=4", ""))
+}
+
+// A fetch that gets no share of the budget in its time says so.
+func TestDecompressionBudgetIsTaken(t *testing.T) {
+	inBubble(t, nil, func(a *pipeAPI) {
+		a.createTopic()
+		b, err := recordbatch.Append(nil, []recordbatch.Record{{Value: bytes.Repeat([]byte("x"), 10_000)}}, recordbatch.Gzip, recordbatch.NoProducer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		head := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: h\r\nContent-Type: %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n", partitionRecords, typeBatch, len(b))
+		if res, text, _ := a.ask(head + string(b)); res.StatusCode != 200 {
+			t.Fatalf("%d %s", res.StatusCode, text)
+		}
+		if !a.server.decoding.TryAcquire(a.server.cfg.DecodingBytesMax) {
+			t.Fatal("the budget is not whole")
+		}
+		res, text, elapsed := a.ask("GET " + partitionRecords + "?offset=0 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+		if res.StatusCode != 503 || res.Header.Get("Retry-After") == "" || elapsed > a.server.cfg.RequestTimeout {
+			t.Errorf("%d after %s: %s", res.StatusCode, elapsed, text)
 		}
 	})
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/go-chi/chi/v5/middleware"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/wadilog/wadi/catalog"
 	"github.com/wadilog/wadi/ingest"
@@ -84,6 +85,8 @@ type Server struct {
 	conns   *gate // connections
 	fetched *gate // bytes of batches in answers that are being written
 
+	decoding *semaphore.Weighted // bytes of decompressed records
+
 	altering sync.Mutex // held from reading a topic's settings until their change is committed
 }
 
@@ -105,6 +108,7 @@ func NewServer(cfg Config, producer Producer, fetcher Fetcher, topics Topics, he
 		open:     newGate(int64(cfg.OpenRequestsMax)),
 		conns:    newGate(int64(cfg.ConnectionsMax)),
 		fetched:  newGate(cfg.FetchedBytesMax),
+		decoding: semaphore.NewWeighted(cfg.DecodingBytesMax),
 	}
 	s.metrics = newMetrics(reg, s)
 	s.router = s.routes(promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))

@@ -28,6 +28,7 @@ func (s *State) commitSegment(c *CommitSegment) Result {
 	staged.land()
 	node.Last = c.Upto
 	s.setNode(c.Node, node)
+	s.justAdded = c.Object.ID
 	return Result{Units: units}
 }
 

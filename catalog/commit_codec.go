@@ -60,6 +60,8 @@ type commitWriter struct {
 	topics     map[TopicID]uint64
 	partitions map[TopicPartition]uint64
 
+	last         TopicPartition // of the append before, with its number; 0 if there is none
+	lastNumber   uint64
 	end          Pos   // of the append before
 	maxTimestamp int64 // of the append before
 }
@@ -97,7 +99,10 @@ func (w *commitWriter) append(a *Append) {
 }
 
 func (w *commitWriter) partition(tp TopicPartition) {
-	n, known := w.partitions[tp]
+	n, known := w.lastNumber, w.lastNumber > 0 && w.last == tp
+	if !known { // segments are grouped by partition, so mostly it is the same
+		n, known = w.partitions[tp]
+	}
 	if known {
 		w.dst = appendUvarint(w.dst, n)
 	} else {
@@ -113,6 +118,7 @@ func (w *commitWriter) partition(tp TopicPartition) {
 		}
 		w.dst = appendUvarint(w.dst, uint64(uint32(tp.Partition)))
 	}
+	w.last, w.lastNumber = tp, n
 	w.layout.parts = append(w.layout.parts, int32(n-1))
 }
 

@@ -81,14 +81,6 @@ func (l extentList) first() *Extent {
 	return &l.chunk(0)[0]
 }
 
-// last returns the newest extent, nil if there is none.
-func (l extentList) last() *Extent {
-	if l.tailLen == 0 {
-		return nil
-	}
-	return &l.tail.items[l.tailLen-1]
-}
-
 // search returns where the first extent whose end lies above offset is: its
 // chunk, and its index in it. The chunk is chunks() if there is none.
 func (l extentList) search(offset Offset) (chunk, index int) {

@@ -28,7 +28,13 @@ func broken(format string, args ...any) error {
 func CheckTouched(s *State, e Edit) error {
 	switch e := e.(type) {
 	case CreateTopic:
-		return s.checkTopic(e.Name)
+		if t, ok := s.TopicByName(e.Name); ok {
+			return s.checkTopic(t)
+		}
+	case AlterTopic:
+		if t, ok := s.Topic(e.ID); ok {
+			return s.checkTopic(t)
+		}
 	case Trim:
 		if p := s.Partition(e.Partition); p != nil {
 			return checkPartitionEnds(e.Partition, p)
@@ -80,16 +86,15 @@ func checkPartitionStep(before, after *State, tp TopicPartition) error {
 	return nil
 }
 
-func (s *State) checkTopic(name string) error {
-	t, ok := s.TopicByName(name)
-	if !ok {
-		return nil
-	}
-	if byID, ok := s.Topic(t.ID); !ok || byID != t {
-		return broken("topic %q is not found by its id", name)
-	}
-	if s.Partition(TopicPartition{Topic: t.ID, Partition: t.Partitions - 1}) == nil {
-		return broken("topic %q lacks its last partition", name)
+// checkTopic checks that a topic is found in both ways, and its last partition.
+func (s *State) checkTopic(t *Topic) error {
+	byID, _ := s.Topic(t.ID)
+	byName, _ := s.TopicByName(t.Name)
+	switch {
+	case byID != t || byName != t:
+		return broken("topic %q is not the same by name and by id", t.Name)
+	case s.Partition(TopicPartition{Topic: t.ID, Partition: t.Partitions - 1}) == nil:
+		return broken("topic %q lacks its last partition", t.Name)
 	}
 	return nil
 }
@@ -119,10 +124,10 @@ func (s *State) checkTouchedByCommit(c *CommitSegment) error {
 			exact = exact && all
 		}
 	}
-	if node, _ := s.Node(c.Node); node.Last != c.Upto {
-		return nil // refused: what is known of such an object came from elsewhere
-	}
 	object, _ := s.Object(c.Object.ID)
+	// If the commit was refused, the object may be in the catalog through
+	// another one, with extents in other partitions.
+	exact = exact && s.justAdded == c.Object.ID
 	if extents > object.Extents || exact && extents < object.Extents {
 		return broken("object %s counts %d live extents, %d are there", c.Object.ID, object.Extents, extents)
 	}

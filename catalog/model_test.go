@@ -298,6 +298,11 @@ func (m *model) agrees(t *rapid.T, s *State) {
 		if len(all) == 0 {
 			continue
 		}
+		ms := rapid.Int64Range(0, 1001).Draw(t, "time")
+		at := slices.IndexFunc(all, func(e Extent) bool { return e.MaxTimestamp >= ms })
+		if e, ok := p.ExtentAtTime(ms); ok != (at >= 0) || ok && e != all[at] {
+			t.Fatalf("partition %s has time %d in %+v, want number %d of %+v", tp, ms, e, at, all)
+		}
 		offset := Offset(rapid.Int64Range(int64(want.logStart), int64(want.end())-1).Draw(t, "offset"))
 		if got := p.Extents(offset, 1); len(got) != 1 || offset < got[0].Base || offset >= got[0].End() {
 			t.Fatalf("partition %s has offset %d in %+v", tp, offset, got)
@@ -366,6 +371,15 @@ func (m *machine) encode(t *rapid.T, s *State) (b []byte) {
 
 func drawTopic(t *rapid.T) TopicID { return topicID(rapid.IntRange(0, 3).Draw(t, "topic")) }
 
+// drawPartition mostly returns a partition that is there.
+func (m *machine) drawPartition(t *rapid.T) TopicPartition {
+	if len(m.model.partitions) > 0 && rapid.IntRange(0, 19).Draw(t, "known") > 0 {
+		known := slices.SortedFunc(maps.Keys(m.model.partitions), TopicPartition.compare)
+		return rapid.SampledFrom(known).Draw(t, "partition")
+	}
+	return TopicPartition{Topic: drawTopic(t), Partition: rapid.Int32Range(0, 3).Draw(t, "partition")}
+}
+
 func drawConfig(t *rapid.T) TopicConfig {
 	config := DefaultTopicConfig()
 	config.RetentionMs = rapid.Int64Range(-1, 0).Draw(t, "retention")
@@ -373,7 +387,7 @@ func drawConfig(t *rapid.T) TopicConfig {
 }
 
 func (m *machine) drawAppend(t *rapid.T, pos *Pos) Append {
-	tp := TopicPartition{Topic: drawTopic(t), Partition: rapid.Int32Range(0, 3).Draw(t, "partition")}
+	tp := m.drawPartition(t)
 	if rapid.IntRange(0, 3).Draw(t, "gap") == 0 {
 		*pos += Pos(rapid.Int64Range(1, 1000).Draw(t, "gap bytes"))
 	}
@@ -389,10 +403,10 @@ func (m *machine) drawAppend(t *rapid.T, pos *Pos) Append {
 	}
 	*pos += Pos(a.Len)
 	end := m.model.partitions[tp].end()
-	if rapid.IntRange(0, 4).Draw(t, "conditional") == 0 {
+	if rapid.IntRange(0, 9).Draw(t, "conditional") == 0 {
 		a.Expected = max(0, end+Offset(rapid.Int64Range(-1, 1).Draw(t, "expected")))
 	}
-	if rapid.Bool().Draw(t, "idempotent") {
+	if rapid.IntRange(0, 2).Draw(t, "idempotent") == 0 {
 		m.drawProducer(t, &a)
 	}
 	return a
@@ -400,16 +414,16 @@ func (m *machine) drawAppend(t *rapid.T, pos *Pos) Append {
 
 // drawProducer makes a the next batch of a producer, a repeat, or something else.
 func (m *machine) drawProducer(t *rapid.T, a *Append) {
-	id := rapid.Int64Range(max(0, m.model.nextProducer-4), m.model.nextProducer).Draw(t, "producer")
+	id := max(1, m.model.nextProducer-rapid.Int64Range(0, 30).Draw(t, "producer")%4)
 	a.Producer = recordbatch.Producer{ID: id}
 	sent := m.model.partitions[a.Partition].batches(id)
 	if len(sent) == 0 {
-		a.Producer.BaseSequence = rapid.SampledFrom([]int32{0, 0, 0, 1}).Draw(t, "sequence")
+		a.Producer.BaseSequence = rapid.SampledFrom([]int32{0, 0, 0, 0, 0, 1}).Draw(t, "sequence")
 		return
 	}
 	last := sent[len(sent)-1]
 	a.Producer = last.producer
-	switch rapid.IntRange(0, 5).Draw(t, "batch") {
+	switch rapid.IntRange(0, 9).Draw(t, "batch") {
 	case 0: // a repeat
 		again := sent[max(0, len(sent)-1-rapid.IntRange(0, 6).Draw(t, "ago"))]
 		a.Producer, a.Records = again.producer, again.Records
@@ -443,13 +457,37 @@ func (m *machine) drawCommit(t *rapid.T) CommitSegment {
 	pos := Pos(0)
 	for range rapid.IntRange(0, 4).Draw(t, "units") {
 		u := Unit{}
-		for range rapid.IntRange(1, 4).Draw(t, "appends") {
-			u.Appends = append(u.Appends, m.drawAppend(t, &pos))
+		for range rapid.SampledFrom([]int{1, 1, 1, 2, 3}).Draw(t, "appends") {
+			a := m.drawAppend(t, &pos)
+			if n := len(u.Appends); n > 0 && rapid.Bool().Draw(t, "same partition") {
+				a.Partition = u.Appends[n-1].Partition
+			}
+			u.Appends = append(u.Appends, a)
 		}
 		c.Units = append(c.Units, u)
 	}
 	m.sent = append(m.sent, c)
 	return c
+}
+
+// burst commits one batch after the other of one producer to one partition, so
+// many that the state forgets the first, or puts them into another chunk.
+func (m *machine) burst(t *rapid.T, commits int) {
+	tp := m.drawPartition(t)
+	producer := recordbatch.Producer{ID: m.model.nextProducer}
+	m.apply(t, AllocateProducerID{})
+	for range commits {
+		m.objects++
+		last := m.model.nodes[nodeID(1)].Last
+		m.apply(t, CommitSegment{
+			Node: nodeID(1), After: last, Upto: last + 1,
+			Object: NewObject{ID: objectID(m.objects), Kind: SegmentObject, Size: 1000},
+			Units: []Unit{unit(Append{
+				Partition: tp, Len: 1000, Records: 3, MaxTimestamp: int64(m.objects), Expected: AnyOffset, Producer: producer,
+			})},
+		})
+		producer.BaseSequence += 3
+	}
 }
 
 // Random edits on the State, on a replica and on the model come out the same,
@@ -459,12 +497,21 @@ func TestStateAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := &machine{state: NewState([16]byte{1}), replica: NewState([16]byte{1}), model: newModel()}
 		m.apply(t, RegisterNode{Node: nodeID(1)})
+		m.apply(t, RegisterNode{Node: nodeID(2)})
 		m.apply(t, createTopic(1, "a", 2))
-		commit := func(t *rapid.T) { m.apply(t, m.drawCommit(t)) }
+		m.apply(t, AllocateProducerID{})
+		commit := func(t *rapid.T) {
+			for range rapid.IntRange(1, 8).Draw(t, "commits") {
+				m.apply(t, m.drawCommit(t))
+			}
+		}
 		t.Repeat(map[string]func(*rapid.T){
 			"commit":      commit,
 			"commit more": commit,
 			"commit most": commit,
+			"burst": func(t *rapid.T) {
+				m.burst(t, rapid.SampledFrom([]int{6, 6, 70}).Draw(t, "commits"))
+			},
 			"create topic": func(t *rapid.T) {
 				name := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "name")
 				m.apply(t, CreateTopic{ID: drawTopic(t), Name: name, Partitions: rapid.Int32Range(1, 3).Draw(t, "partitions"), Config: drawConfig(t)})
@@ -478,7 +525,7 @@ func TestStateAgainstModel(t *testing.T) {
 				}
 			},
 			"trim": func(t *rapid.T) {
-				tp := TopicPartition{Topic: drawTopic(t), Partition: rapid.Int32Range(0, 3).Draw(t, "partition")}
+				tp := m.drawPartition(t)
 				end := int64(m.model.partitions[tp].end())
 				m.apply(t, Trim{Partition: tp, Before: Offset(rapid.Int64Range(-1, end+1).Draw(t, "before"))})
 			},

@@ -78,14 +78,6 @@ func sequenceAdd(seq, n int32) int32 {
 	return int32((int64(seq) + int64(n)) & math.MaxInt32)
 }
 
-// next is the sequence that the next batch of the same epoch begins with.
-func (q *producerSequence) next() int32 {
-	if q.count == 0 {
-		return 0
-	}
-	return sequenceAdd(q.batches[q.count-1].last, 1)
-}
-
 // judge tells what becomes of a batch: it is a duplicate of one that landed at
 // base, or it is next in order, or err says why neither. The rules are those of
 // Kafka's brokers, but for one: where nothing is remembered of an id that is
@@ -107,7 +99,7 @@ func (q *producerSequence) judge(p recordbatch.Producer, records int32) (base Of
 				return b.base, true, nil
 			}
 		}
-		expected = q.next()
+		expected = sequenceAdd(q.batches[q.count-1].last, 1)
 	}
 	if p.BaseSequence != expected {
 		return 0, false, &SequenceError{Expected: expected}

@@ -228,6 +228,7 @@ func (r *wireReader) require(ok bool) {
 
 func (r *wireReader) units(l *commitLayout) []UnitResult {
 	units := make([]UnitResult, len(l.units))
+	room := make([]AppendResult, len(l.parts))
 	at := 0
 	for i := range units {
 		code := r.byte()
@@ -237,7 +238,8 @@ func (r *wireReader) units(l *commitLayout) []UnitResult {
 			continue
 		}
 		if l.units[i] > 0 {
-			units[i].Appends = make([]AppendResult, l.units[i])
+			end := at + l.units[i]
+			units[i].Appends = room[at:end:end]
 		}
 		duplicates := false
 		for j := range units[i].Appends {

@@ -30,6 +30,10 @@ type State struct {
 	extents      int64 // of all partitions
 	capacity     capacity
 
+	// justAdded is the object of the edit applied last, if that was a commit
+	// and not refused; CheckTouched asks. It is no part of the catalog.
+	justAdded ObjectID
+
 	topics     *btree.BTreeG[topicByID]
 	names      *btree.BTreeG[topicByName]
 	partitions *btree.BTreeG[partitionByID]
@@ -120,6 +124,7 @@ func (s *State) Clone() *State {
 		nextProducer: s.nextProducer,
 		extents:      s.extents,
 		capacity:     s.capacity,
+		justAdded:    s.justAdded,
 		topics:       s.topics.Copy(),
 		names:        s.names.Copy(),
 		partitions:   s.partitions.Copy(),
@@ -136,6 +141,7 @@ func (s *State) Advance(ms int64) { s.time = max(s.time, ms) }
 // Apply carries out one edit. It is deterministic: no I/O, no clock, no random.
 // A refused edit changes nothing.
 func Apply(s *State, e Edit) Result {
+	s.justAdded = ObjectID{}
 	switch e := e.(type) {
 	case CreateTopic:
 		return s.createTopic(&e)

@@ -9,7 +9,7 @@ import (
 
 // The encodings of edits and of snapshots are made of these: unsigned varints
 // as in encoding/binary, in their shortest form; zigzag varints for what may be
-// negative; 4 bytes in little-endian order for CRCs; ids as their 16 bytes.
+// negative; 4 bytes in big-endian order for CRCs; ids as their 16 bytes.
 
 // CorruptError is bytes that are not what this package encodes.
 type CorruptError struct {
@@ -35,7 +35,7 @@ func appendVarint(dst []byte, v int64) []byte { return binary.AppendVarint(dst, 
 
 func appendUvarint(dst []byte, v uint64) []byte { return binary.AppendUvarint(dst, v) }
 
-func appendCRC(dst []byte, crc uint32) []byte { return binary.LittleEndian.AppendUint32(dst, crc) }
+func appendCRC(dst []byte, crc uint32) []byte { return binary.BigEndian.AppendUint32(dst, crc) }
 
 func appendString(dst []byte, s string) []byte {
 	return append(appendUvarint(dst, uint64(len(s))), s...)
@@ -133,7 +133,7 @@ func (r *wireReader) crc() uint32 {
 	if b == nil {
 		return 0
 	}
-	return binary.LittleEndian.Uint32(b)
+	return binary.BigEndian.Uint32(b)
 }
 
 func (r *wireReader) id() (id [16]byte) {

@@ -135,7 +135,9 @@ func (l *lineStream) stopReading() {
 func (l *lineStream) run() {
 	for {
 		l.fill()
-		l.launch()
+		if l.launch() {
+			continue // the last block may hold the beginning of the next chunk
+		}
 		var settled chan struct{}
 		if len(l.inFlight) > 0 {
 			settled = l.inFlight[0].done
@@ -333,23 +335,24 @@ func (l *lineStream) ready(c *lineChunk) bool {
 }
 
 // launch commits the chunk that was filled, if it is its turn.
-func (l *lineStream) launch() {
+func (l *lineStream) launch() bool {
 	c := l.filling
 	if c == nil || l.problem != nil {
-		return
+		return false
 	}
 	if len(c.ends) == 0 && l.ended {
 		l.release(c)
 		l.filling = nil
-		return
+		return false
 	}
 	if !l.ready(c) || !l.turn() {
-		return
+		return false
 	}
 	l.filling = nil
 	l.linger.Stop()
 	l.inFlight = append(l.inFlight, c)
 	go l.commit(c, l.topic)
+	return true
 }
 
 // turn tells whether the next chunk may be launched: the first goes alone, and

@@ -46,10 +46,10 @@ func (g *Ingester) replayLeftover(ctx context.Context, old *wal.Leftover) error 
 		}
 		units, err := g.replayFrames(ctx, old, node.Last)
 		var order *catalog.CommitOrderError
-		if errors.As(err, &order) {
+		if errors.As(err, &order) || errors.Is(err, catalog.ErrUnknownNode) {
 			// A copy of this directory is being replayed elsewhere. The catalog
-			// takes each frame once; begin after those that it has.
-			g.logger.Warn("write-ahead files are replayed by another node too", "node", old.Node, "last", order.Last)
+			// takes each frame once; look again at what it has.
+			g.logger.Warn("write-ahead files are replayed by another node too", "node", old.Node, "error", err)
 			continue
 		}
 		if err != nil {

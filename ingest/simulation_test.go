@@ -456,3 +456,9 @@ func diskFiles(t *testing.T, disk *crashfs.FS) []string {
 	}
 	return files
 }
+
+func (w *world) childRand(n uint64) *rand.Rand {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return rand.New(rand.NewPCG(w.rng.Uint64(), n))
+}

@@ -37,6 +37,7 @@ type fakeNode struct {
 	refuse      func(n int) bool
 	connections int
 	autoCreate  bool
+	delay       time.Duration // of each answer to produce
 	fetchFault  func(n int) fakeFault
 	fetches     int
 }
@@ -341,6 +342,9 @@ func (n *fakeNode) produce(w http.ResponseWriter, r *http.Request) {
 		n.overlaps++
 	}
 	n.mu.Unlock()
+	if n.delay > 0 {
+		time.Sleep(n.delay)
+	}
 	defer func() {
 		n.mu.Lock()
 		n.inFlight[int32(partition)]--

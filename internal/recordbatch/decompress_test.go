@@ -245,7 +245,7 @@ func TestDecompressRefuses(t *testing.T) {
 	plainZstd := foreignZstd()(plain)
 	zstdDict := slices.Concat([]byte{0x28, 0xb5, 0x2f, 0xfd, 1, 10 << 3, 7}, []byte{byte(zstdRLE<<1) | 1, 0, 16, 'x'})
 	// A copy from 4 back, and one from 0 back, which for s2 repeats the former.
-	copyZero := []byte{12, 3 << 2, 'a', 'b', 'c', 'd', (4-4)<<2 | 1, 4, (4-4)<<2 | 1, 0}
+	copyZero := []byte{12, 3 << 2, 'a', 'b', 'c', 'd', 1, 4, 1, 0}
 	if out, err := s2.Decode(nil, copyZero); err != nil || string(out) != "abcdabcdabcd" {
 		t.Fatalf("not a block of s2: %q, %v", out, err)
 	}
@@ -399,6 +399,9 @@ func TestDecodedRecordsAreTheCallers(t *testing.T) {
 	for _, codec := range allCodecs {
 		for _, size := range []int{50, 2000} { // of the shared buffer, and of one of their own
 			records := likeRecords(300, size)
+			for i := range records {
+				records[i].Headers = []RecordHeader{{"trace", []byte{byte(i)}}, {"n", nil}}[:i%3]
+			}
 			got, err := Decode(mustAppend(t, records, codec), 8<<20)
 			if err != nil {
 				t.Fatal(err)
@@ -422,6 +425,7 @@ func TestDecodedRecordsAreTheCallers(t *testing.T) {
 			for _, rec := range got {
 				_ = append(rec.Key, "overwritten"...)
 				_ = append(rec.Value, "overwritten"...)
+				_ = append(rec.Headers, RecordHeader{Key: "overwritten"})
 			}
 			if d := diff(got, records, 0); d != "" {
 				t.Fatalf("%v: %s", codec, d)

@@ -134,7 +134,7 @@ func TestValidateTakesHeaders(t *testing.T) {
 
 func TestValidateRefusesEveryFlippedBit(t *testing.T) {
 	for _, codec := range allCodecs {
-		b := mustAppend(t, likeRecords(5, 200), codec)
+		b := mustAppend(t, likeRecords(2, 80), codec)
 		// What lies before the magic is not in the CRC.
 		for pos := magicPos; pos < len(b); pos++ {
 			for bit := range 8 {

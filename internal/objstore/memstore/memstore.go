@@ -3,7 +3,6 @@ package memstore
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -219,7 +218,7 @@ func readAll(ctx context.Context, body io.Reader) ([]byte, error) {
 		stored = slices.Grow(stored, readBytes)
 		n, err := body.Read(stored[len(stored):cap(stored)])
 		stored = stored[:len(stored)+n]
-		if errors.Is(err, io.EOF) {
+		if err == io.EOF { // and nothing that wraps it, which would be a stream cut short
 			return stored, nil
 		}
 		if err != nil {

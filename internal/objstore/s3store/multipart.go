@@ -45,12 +45,22 @@ func (s *Store) PutStream(ctx context.Context, key string, body io.Reader) (objs
 }
 
 // readPart fills a part; more is false if the stream ended before it was full.
+// io.ReadFull would not do: it cannot tell a stream that ends from a reader that
+// fails with io.ErrUnexpectedEOF, as those of cut files do.
 func readPart(body io.Reader, part []byte) (read []byte, more bool, err error) {
-	n, err := io.ReadFull(body, part)
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return part[:n], false, nil
+	for n := 0; ; {
+		if n == len(part) {
+			return part, true, nil
+		}
+		m, err := body.Read(part[n:])
+		n += m
+		if err == io.EOF && n < len(part) {
+			return part[:n], false, nil
+		}
+		if err != nil && err != io.EOF {
+			return part[:n], false, err
+		}
 	}
-	return part[:n], err == nil, err
 }
 
 // upload is a multipart upload under way.

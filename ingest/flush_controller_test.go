@@ -1,0 +1,91 @@
+package ingest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/wadilog/wadi/catalog"
+	"github.com/wadilog/wadi/internal/recordbatch"
+	"github.com/wadilog/wadi/internal/segment"
+)
+
+// unitOf makes a unit of one batch for each partition, of bytes in all.
+func unitOf(bytes int, partitions ...int32) *unit {
+	appends := make([]unitAppend, len(partitions))
+	for i, p := range partitions {
+		appends[i] = newUnitAppend(
+			catalog.TopicPartition{Partition: p}, "flights",
+			[]segment.Batch{{Data: make([]byte, bytes/len(partitions)), Header: recordbatch.Header{ProducerID: -1, RecordCount: 1}}},
+			catalog.AnyOffset)
+	}
+	return newUnit(appends)
+}
+
+func TestFlushControllerDecides(t *testing.T) {
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		name     string
+		set      func(*Config)
+		units    []*unit
+		inFlight int
+		age      time.Duration
+		draining bool
+		want     string
+		wait     time.Duration
+	}{
+		{name: "nothing to seal"},
+		{name: "nothing in flight", units: []*unit{unitOf(10, 0)}, want: "idle"},
+		{name: "young and others in flight", units: []*unit{unitOf(10, 0)}, inFlight: 1, age: 100 * time.Millisecond, wait: 150 * time.Millisecond},
+		{name: "old", units: []*unit{unitOf(10, 0)}, inFlight: 1, age: 250 * time.Millisecond, want: "age"},
+		{name: "large", units: []*unit{unitOf(600, 0), unitOf(600, 0)}, inFlight: 1, want: "size"},
+		{name: "one request larger than a segment", units: []*unit{unitOf(5000, 0)}, inFlight: 1, want: "size"},
+		{name: "many appends", set: func(c *Config) { c.SegmentAppendsMax = 3 }, units: []*unit{unitOf(10, 0, 1), unitOf(10, 2)}, inFlight: 1, want: "size"},
+		{name: "draining", units: []*unit{unitOf(10, 0)}, inFlight: 1, draining: true, want: "drain"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cfg := DefaultConfig()
+			cfg.FlushBytes = 1000
+			if c.set != nil {
+				c.set(&cfg)
+			}
+			f := newFlushController(cfg)
+			f.inFlight = c.inFlight
+			for _, u := range c.units {
+				f.open.add(u, start)
+			}
+			cause, wait := f.decide(start.Add(c.age), c.draining)
+			if cause != c.want || wait != c.wait {
+				t.Errorf("decide: %q after %s, expected %q after %s", cause, wait, c.want, c.wait)
+			}
+		})
+	}
+}
+
+// TestPutBudget counts the flushes of a busy minute: no more PUTs than the
+// budget and its burst, unless segments are full.
+func TestPutBudget(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.PutBudget = 4
+	f := newFlushController(cfg)
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	flushes := 0
+	for range 6000 { // every 10 ms
+		f.open.add(unitOf(10, 0), now)
+		cause, wait := f.decide(now, false)
+		if cause != "" {
+			f.seal()
+			f.inFlight = 0
+			flushes++
+		} else if wait <= 0 {
+			t.Fatalf("refused without a time to look again")
+		}
+		now = now.Add(10 * time.Millisecond)
+	}
+	if puts, most := putsPerFlush*flushes, 4*60+4; puts > most || puts < most-8 {
+		t.Errorf("%d PUTs in a minute, expected about %d", puts, most)
+	}
+	f.open.add(unitOf(int(cfg.FlushBytes), 0), now)
+	if cause, _ := f.decide(now, false); cause != "size" {
+		t.Errorf("a full segment waits for the budget: %q", cause)
+	}
+}

@@ -54,7 +54,8 @@ type Catalog struct {
 	replica    *replica
 	leader     bool
 	claimAfter time.Time // no claim before this
-	lastExpiry time.Time
+	lastExpiry time.Time // when the newest ExpireProducers was sent
+	expiry     *Proposal // that one; nil before the first
 
 	snapshotting atomic.Bool
 	snapshots    chan snapshotJob

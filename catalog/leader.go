@@ -48,12 +48,10 @@ func (c *Catalog) reload(ctx context.Context) error {
 
 // giveUpOrPause returns an error that nothing can mend; after others it waits.
 func (c *Catalog) giveUpOrPause(ctx context.Context, verb string, err error) error {
-	var diverged *DivergedError
-	var corrupt *journal.CorruptError
-	switch {
-	case ctx.Err() != nil:
+	if ctx.Err() != nil {
 		return ctx.Err()
-	case errors.As(err, &diverged), errors.As(err, &corrupt), errors.Is(err, ErrNewerEdit), errors.Is(err, ErrNewerSnapshot):
+	}
+	if beyondRepair(err) {
 		return fmt.Errorf("%s: %w", verb, err)
 	}
 	c.logger.Warn("catalog waits for the store", "verb", verb, "error", err)
@@ -63,6 +61,17 @@ func (c *Catalog) giveUpOrPause(ctx context.Context, verb string, err error) err
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// beyondRepair tells of errors that no wait will mend: damage, and what a newer
+// version wrote.
+func beyondRepair(err error) bool {
+	for _, target := range []any{new(*DivergedError), new(*CorruptError), new(*InvariantError), new(*journal.CorruptError)} {
+		if errors.As(err, target) {
+			return true
+		}
+	}
+	return errors.Is(err, ErrNewerEdit) || errors.Is(err, ErrNewerSnapshot)
 }
 
 // publish shows the replica to readers, as proved current by a request sent at
@@ -127,16 +136,35 @@ func (c *Catalog) idle(ctx context.Context, timer *time.Timer, pending bool) err
 		return nil
 	case <-timer.C:
 	}
-	if c.leader && time.Since(c.lastExpiry) > c.cfg.ExpireInterval {
-		c.lastExpiry = time.Now()
-		if _, err := c.Submit(ExpireProducers{}); err != nil {
-			c.logger.Debug("expiry put off", "error", err)
-		}
+	if c.leader {
+		c.expire()
 	}
 	if v := c.view.Load(); c.watch.any() && time.Since(v.confirmed) >= c.cfg.WatchInterval {
 		return c.confirm(ctx)
 	}
 	return nil
+}
+
+// expire sends ExpireProducers now and then, and at once again while there is
+// more to forget than one edit may.
+func (c *Catalog) expire() {
+	more := false
+	if c.expiry != nil {
+		select {
+		case <-c.expiry.Done():
+			more = c.expiry.result.More
+		default:
+			return
+		}
+	}
+	if !more && time.Since(c.lastExpiry) < c.cfg.ExpireInterval {
+		return
+	}
+	c.lastExpiry = time.Now()
+	var err error
+	if c.expiry, err = c.Submit(ExpireProducers{}); err != nil {
+		c.logger.Debug("expiry put off", "error", err)
+	}
 }
 
 // takeQuestions returns what waits for the next request to the store.

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/wadilog/wadi/catalog/journal"
+	"github.com/wadilog/wadi/internal/objstore"
 )
 
 // errReload says that the replica's place in the journal cannot be followed
@@ -121,33 +123,43 @@ func writeGenesis(ctx context.Context, j *journal.Journal) (journal.Entry, error
 func (r *replica) follow(ctx context.Context, j *journal.Journal, readAhead int) (touched, error) {
 	changed := newTouched()
 	for {
-		slots, err := j.After(ctx, r.last, readAhead)
+		slots, err := j.After(ctx, r.last, objstore.ListPageMax)
 		if err != nil {
 			return changed, err
 		}
 		if len(slots) == 0 {
 			return changed, nil
 		}
-		for i, slot := range slots {
-			if slot != r.last+1+journal.Slot(i) {
-				return changed, errReload
-			}
-		}
-		entries, err := readSlots(ctx, j, slots)
-		if err != nil {
-			return changed, err
-		}
-		// What was applied goes into a state of its own, so that views handed
-		// out before stay as they are.
-		next := *r
-		next.state = r.state.Clone()
-		for i := range entries {
-			if err := next.apply(&entries[i], changed); err != nil {
+		for window := range slices.Chunk(slots, readAhead) {
+			if err := r.followSlots(ctx, j, window, changed); err != nil {
 				return changed, err
 			}
 		}
-		*r = next
 	}
+}
+
+// followSlots reads slots at once and applies them in order.
+func (r *replica) followSlots(ctx context.Context, j *journal.Journal, slots []journal.Slot, changed touched) error {
+	for i, slot := range slots {
+		if slot != r.last+1+journal.Slot(i) {
+			return errReload
+		}
+	}
+	entries, err := readSlots(ctx, j, slots)
+	if err != nil {
+		return err
+	}
+	// What was applied goes into a state of its own, so that views handed out
+	// before stay as they are.
+	next := *r
+	next.state = r.state.Clone()
+	for i := range entries {
+		if err := next.apply(&entries[i], changed); err != nil {
+			return err
+		}
+	}
+	*r = next
+	return nil
 }
 
 func readSlots(ctx context.Context, j *journal.Journal, slots []journal.Slot) ([]journal.Entry, error) {

@@ -21,7 +21,8 @@ run: build ## run a node on a folder store, on 127.0.0.1:8080
 
 .PHONY: run-minio
 run-minio: build ## run a node on a local MinIO
-	$(GO) run ./localstack/cmd/localstack --wadi ./bin/wadi
+	$(GO) build -o bin/run-minio ./localstack/cmd/run-minio
+	./bin/run-minio -dir wadi-data/minio -- ./bin/wadi serve --data-dir wadi-data/node --auto-create-topics
 
 .PHONY: test
 test: ## unit, conformance, integration and crash tests, real MinIO included
@@ -41,7 +42,7 @@ mutants: ## leave out one safety rule at a time; each must turn its test red
 fuzz: ## run every fuzz test for FUZZTIME
 	@set -e; for pkg in $$($(GO) list ./...); do \
 		for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
-			echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg; \
+			echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$pkg; \
 		done; \
 	done
 

@@ -81,7 +81,7 @@ type stagedCommit struct {
 	state     *State
 	object    *NewObject
 	bases     []AppendResult // room for the results of all appends
-	extents   int64          // new ones, at most
+	extents   int64          // new ones
 	index     map[TopicPartition]int
 	parts     []stagedPartition
 	sequences map[sequenceID]*stagedSequence
@@ -120,8 +120,8 @@ func newStagedCommit(s *State, c *CommitSegment) *stagedCommit {
 		state:  s,
 		object: &c.Object,
 		bases:  make([]AppendResult, 0, appends),
-		index:  make(map[TopicPartition]int, appends),
-		parts:  make([]stagedPartition, 0, appends),
+		index:  map[TopicPartition]int{},
+		parts:  make([]stagedPartition, 0, min(appends, 16)),
 	}
 }
 

@@ -62,14 +62,14 @@ func sampleEdits() ([]Edit, []Result) {
 		Node: nodeID(1), After: 41, Upto: 45, Object: object,
 		Units: []Unit{
 			unit(records(0, 10), records(1, 20).expecting(300), records(0, 5).at(1000)),
-			unit(records(2, 1).by(300, 2, math.MaxInt32)),
+			unit(records(2, 1).by(300, 2, math.MaxInt32), records(2, 1)),
 			unit(records(3, 1)), unit(records(3, 1)), unit(records(3, 1)), unit(records(3, 1)), unit(records(3, 1)),
 			unit(records(3, 1)),
 			unit(),
 		},
 	}, Result{Units: []UnitResult{
 		{Appends: []AppendResult{{Base: 70_000}, {Base: 300}, {Base: 70_010}}},
-		{Appends: []AppendResult{{Base: 5, Duplicate: true}}},
+		{Appends: []AppendResult{{Base: 5, Duplicate: true}, {Base: 90}}},
 		{Err: ErrPartitionNotFound}, {Err: &OffsetError{End: 12}}, {Err: &SequenceError{Expected: 3}}, {Err: ErrUnknownProducer}, {Err: ErrProducerFenced},
 		{Err: ErrCatalogFull},
 		{},

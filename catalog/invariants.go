@@ -45,8 +45,8 @@ func CheckTouched(s *State, e Edit) error {
 	return nil
 }
 
-// CheckStep is CheckTouched with the state before the edit at hand: it also
-// checks that no offset and no node's number fell.
+// CheckStep is CheckTouched with the state right before the edit at hand: it
+// also checks that no offset and no node's number fell.
 func CheckStep(before, after *State, e Edit) error {
 	if err := CheckTouched(after, e); err != nil {
 		return err

@@ -53,7 +53,7 @@ func (c *Catalog) giveUpOrPause(ctx context.Context, verb string, err error) err
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case errors.As(err, &diverged), errors.As(err, &corrupt), errors.Is(err, ErrNewerEdit):
+	case errors.As(err, &diverged), errors.As(err, &corrupt), errors.Is(err, ErrNewerEdit), errors.Is(err, ErrNewerSnapshot):
 		return fmt.Errorf("%s: %w", verb, err)
 	}
 	c.logger.Warn("catalog waits for the store", "verb", verb, "error", err)

@@ -14,6 +14,7 @@ const (
 	mediaNDJSON      = "application/x-ndjson"
 	mediaRecordBatch = "application/vnd.kafka.recordbatch.v2"
 	mediaEventStream = "text/event-stream"
+	mediaForm        = "application/x-www-form-urlencoded"
 )
 
 // contentType returns the media type of a request's body, "" if it has none.
@@ -41,13 +42,14 @@ func contentType(r *http.Request) (string, error) {
 	return media, nil
 }
 
-// requireJSON refuses a body that says it is something other than JSON.
+// requireJSON refuses a body that says it is something other than JSON. What
+// curl says of any body is not held against it.
 func requireJSON(r *http.Request, also ...string) error {
 	media, err := contentType(r)
 	if err != nil {
 		return err
 	}
-	for _, m := range append(also, "", mediaJSON) {
+	for _, m := range append(also, "", mediaJSON, mediaForm) {
 		if media == m {
 			return nil
 		}

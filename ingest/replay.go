@@ -44,6 +44,11 @@ func (g *Ingester) replayLeftover(ctx context.Context, old *wal.Leftover) error 
 			g.logger.Error("write-ahead files of a node id that the catalog does not know are set aside", "node", old.Node)
 			return old.SetAside("the catalog does not know the node id")
 		}
+		if old.After > node.Last {
+			// Frames up to there were released as committed. Either a file of
+			// records is missing, or the catalog is that of another time.
+			g.logger.Error("write-ahead files begin after what the catalog has of their node", "node", old.Node, "last", node.Last, "first_after", old.After)
+		}
 		units, err := g.replayFrames(ctx, old, node.Last)
 		var order *catalog.CommitOrderError
 		if errors.As(err, &order) || errors.Is(err, catalog.ErrUnknownNode) {

@@ -13,6 +13,7 @@ import (
 	"github.com/wadilog/wadi/ingest"
 	"github.com/wadilog/wadi/ingest/wal"
 	"github.com/wadilog/wadi/ingest/wal/crashfs"
+	"github.com/wadilog/wadi/internal/objstore/faultstore"
 	"github.com/wadilog/wadi/internal/recordbatch"
 )
 
@@ -57,7 +58,8 @@ func copyDisk(t *testing.T, disk *crashfs.FS) *crashfs.FS {
 func TestReplayOfACopiedDirectory(t *testing.T) {
 	for seed := range uint64(20) {
 		synctest.Test(t, func(t *testing.T) {
-			w := crashWithFrames(t, seed, 30)
+			w := crashWithFrames(t, seed, 300)
+			w.faults.Randomize(seed, faultstore.Probabilities{Delay: 1, DelayMax: 300 * time.Millisecond})
 			twin := &world{rng: w.rng, store: w.store, faults: w.faults, topic: w.topic, told: w.told, disk: copyDisk(t, w.disk)}
 			var nodes [2]*simulated
 			var starting sync.WaitGroup

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
@@ -56,7 +57,7 @@ func StartMinIO(ctx context.Context, dir string) (*MinIO, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &MinIO{Bucket: bucket, AccessKey: "wadi", SecretKey: rand.Text(), binary: binary, dir: dir}
+	m := &MinIO{Bucket: bucket, AccessKey: "wadi", binary: binary, dir: dir}
 	if dir == "" {
 		m.ownsDir = true
 		if m.dir, err = os.MkdirTemp("", "wadi-minio-"); err != nil {
@@ -66,10 +67,31 @@ func StartMinIO(ctx context.Context, dir string) (*MinIO, error) {
 	if m.dir, err = filepath.Abs(m.dir); err != nil {
 		return nil, err
 	}
-	if err := m.startOnFreePort(ctx); err != nil {
+	if m.SecretKey, err = secretOf(m.dir); err == nil {
+		err = m.startOnFreePort(ctx)
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start minio: %w", err), m.removeDir())
 	}
 	return m, nil
+}
+
+// secretOf returns the secret key of a server's folder, which is made once:
+// MinIO encrypts some of its own data with it.
+func secretOf(dir string) (string, error) {
+	name := filepath.Join(dir, "secret-key")
+	known, err := os.ReadFile(name)
+	if err == nil {
+		return string(known), nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	secret := rand.Text()
+	return secret, os.WriteFile(name, []byte(secret), 0o600)
 }
 
 func (m *MinIO) startOnFreePort(ctx context.Context) error {
@@ -144,9 +166,10 @@ func (m *MinIO) waitUntilReady(ctx context.Context) error {
 	for {
 		last := m.healthy(ctx)
 		if last == nil {
-			if last = makeBucket(ctx, client, m.Bucket); last == nil {
-				return nil
-			}
+			last = makeBucket(ctx, client, m.Bucket)
+		}
+		if last == nil {
+			return nil
 		}
 		select {
 		case <-tick.C:
@@ -173,6 +196,28 @@ func (m *MinIO) healthy(ctx context.Context) error {
 		return fmt.Errorf("health check: %s", response.Status)
 	}
 	return nil
+}
+
+// MakeBucket makes a bucket unless it is there, as soon as the server at endpoint
+// answers, for those who run one elsewhere.
+func MakeBucket(ctx context.Context, m *MinIO) error {
+	client, err := m.Client()
+	if err != nil {
+		return err
+	}
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		last := makeBucket(ctx, client, m.Bucket)
+		if last == nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("make bucket %s at %s: %w (%w)", m.Bucket, m.Endpoint, last, ctx.Err())
+		}
+	}
 }
 
 func makeBucket(ctx context.Context, client *minio.Client, name string) error {

@@ -85,6 +85,40 @@ func TestMinIOLife(t *testing.T) {
 	}
 }
 
+// TestMinIOKeepsItsFolder: a later start in one folder finds what an earlier left.
+func TestMinIOKeepsItsFolder(t *testing.T) {
+	dir := t.TempDir()
+	var secrets []string
+	for start := range 2 {
+		m, err := StartMinIO(t.Context(), dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		secrets = append(secrets, m.SecretKey)
+		client, err := m.Client()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if start == 0 {
+			_, err = client.PutObject(t.Context(), m.Bucket, "key", bytes.NewReader(nil), 0, minio.PutObjectOptions{})
+		} else {
+			_, err = client.StatObject(t.Context(), m.Bucket, "key", minio.StatObjectOptions{})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := MakeBucket(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if secrets[0] != secrets[1] || len(secrets[0]) < 20 {
+		t.Fatal("the secret key has changed")
+	}
+}
+
 func TestStoreURL(t *testing.T) {
 	m := &MinIO{Endpoint: "http://127.0.0.1:9000", Bucket: "wadi"}
 	for prefix, want := range map[string]string{

@@ -55,7 +55,9 @@ func (p *process) signal(s syscall.Signal) error {
 }
 
 // stop ends the process by SIGTERM, or by SIGKILL if that does not help.
-func (p *process) stop() error {
+func (p *process) stop() error { return p.stopWithin(stopTimeout) }
+
+func (p *process) stopWithin(d time.Duration) error {
 	if err := p.signal(syscall.SIGTERM); err != nil {
 		if errors.Is(err, os.ErrProcessDone) {
 			return nil
@@ -63,13 +65,13 @@ func (p *process) stop() error {
 		return err
 	}
 	_ = p.signal(syscall.SIGCONT) // a paused process would not notice
-	timeout := time.NewTimer(stopTimeout)
+	timeout := time.NewTimer(d)
 	defer timeout.Stop()
 	select {
 	case <-p.done:
 		return nil
 	case <-timeout.C:
-		return errors.Join(fmt.Errorf("process %d did not end within %v of SIGTERM", p.cmd.Process.Pid, stopTimeout), p.kill())
+		return errors.Join(fmt.Errorf("process %d did not end within %v of SIGTERM", p.cmd.Process.Pid, d), p.kill())
 	}
 }
 

@@ -18,13 +18,12 @@ import (
 // Tool is a command that `go install` can build.
 type Tool struct {
 	Package string // as in github.com/minio/minio
-	Module  string // that the package is in
-	Version string
+	Version string // of its module
 }
 
 // MinIOTool is the last MinIO there is.
 func MinIOTool() Tool {
-	return Tool{Package: "github.com/minio/minio", Module: "github.com/minio/minio", Version: "v0.0.0-20260212201848-7aac2a2c5b7c"}
+	return Tool{Package: "github.com/minio/minio", Version: "v0.0.0-20260212201848-7aac2a2c5b7c"}
 }
 
 // ToolsDir is where built tools are kept.
@@ -40,7 +39,7 @@ func ToolsDir() (string, error) {
 }
 
 // Install returns the path of a tool, built if need be, which takes minutes for a
-// large one. Processes that ask at the same time build it once.
+// large one. A binary of the right version under the plain name will do too. Processes that ask at the same time build it once.
 func Install(ctx context.Context, tool Tool) (string, error) {
 	dir, err := ToolsDir()
 	if err != nil {
@@ -50,6 +49,10 @@ func Install(ctx context.Context, tool Tool) (string, error) {
 		return "", err
 	}
 	name := path.Base(tool.Package)
+	if byHand := filepath.Join(dir, name); tool.isAt(byHand) {
+		return byHand, nil
+	}
+	name += "-" + tool.Version
 	binary := filepath.Join(dir, name)
 	if tool.isAt(binary) {
 		return binary, nil
@@ -68,7 +71,7 @@ func Install(ctx context.Context, tool Tool) (string, error) {
 	if err := removeBrokenBuilds(dir, name); err != nil {
 		return "", err
 	}
-	if err := tool.build(ctx, dir, binary); err != nil {
+	if err := tool.build(ctx, dir, name); err != nil {
 		return "", fmt.Errorf("install %s@%s: %w", tool.Package, tool.Version, err)
 	}
 	return binary, nil
@@ -101,8 +104,8 @@ func (tool Tool) isAt(binary string) bool {
 
 // build installs into a folder of its own first, so that a broken build never
 // stands in the place of a good one.
-func (tool Tool) build(ctx context.Context, dir, binary string) error {
-	fresh, err := os.MkdirTemp(dir, "build-"+path.Base(tool.Package)+"-")
+func (tool Tool) build(ctx context.Context, dir, name string) error {
+	fresh, err := os.MkdirTemp(dir, "build-"+name+"-")
 	if err != nil {
 		return err
 	}
@@ -119,5 +122,5 @@ func (tool Tool) build(ctx context.Context, dir, binary string) error {
 	if !tool.isAt(built) {
 		return fmt.Errorf("the build at %s is not what was asked for: %w", built, fs.ErrInvalid)
 	}
-	return os.Rename(built, binary)
+	return os.Rename(built, filepath.Join(dir, name))
 }

@@ -38,7 +38,7 @@ With --rate latency counts from the time at which a request was due, so that a
 stall weighs as much as it does for those who wait.`,
 	}
 	group(cmd)
-	cmd.AddCommand(newBenchProduceCommand(env), newBenchFetchCommand(env))
+	cmd.AddCommand(newBenchProduceCommand(env), newBenchFetchCommand(env), newBenchStoreCommand(env, openStore))
 	return cmd
 }
 

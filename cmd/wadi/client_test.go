@@ -130,7 +130,7 @@ func TestClientAnswers(t *testing.T) {
 			_, _ = w.Write(make([]byte, 60))
 		},
 		"/exact": func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, 100)) },
-		"/text":  func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "over\nthere", 502) },
+		"/text":  func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "over\nthere", http.StatusBadGateway) },
 		"/html": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/html")
 			w.WriteHeader(502)

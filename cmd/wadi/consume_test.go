@@ -242,8 +242,8 @@ func TestConsumeFollows(t *testing.T) {
 		if got := out.String(); got != "v0\nv10\nv20\nv30\nv40\n" {
 			t.Errorf("printed %q", got)
 		}
-		if node.fetches > 60 {
-			t.Errorf("%d requests in a minute of silence", node.fetches)
+		if node.count(&node.fetches) > 60 {
+			t.Errorf("%d requests in a minute of silence", node.count(&node.fetches))
 		}
 		cancel(errInterrupted)
 		if got := <-status; got != exitOK {

@@ -27,7 +27,6 @@ type fakeNode struct {
 	topics       map[string]*fakeTopic
 	order        []string
 	nextProducer int64
-	requests     int
 	produced     int // requests to produce
 	inFlight     map[int32]int
 	overlaps     int // requests to produce to a partition that had one under way
@@ -135,6 +134,13 @@ func (n *fakeNode) topicLocked(name string, partitions int) *fakeTopic {
 	n.topics[name] = topic
 	n.order = append(n.order, name)
 	return topic
+}
+
+// count reads one of the node's counters.
+func (n *fakeNode) count(counter *int) int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return *counter
 }
 
 func reject(w http.ResponseWriter, status int, code string, more string) {

@@ -74,9 +74,11 @@ func buildNode(ctx context.Context, o nodeOptions, addr net.Addr, logger *slog.L
 		return nil, nil, errors.Join(err, closeParts())
 	}
 
-	bucket, closeBucket, err := stores.Open(ctx, o.Store, logger, reg)
+	storeOptions := stores.DefaultOptions()
+	storeOptions.Registerer = reg
+	bucket, closeBucket, err := stores.Open(ctx, o.Store, storeOptions)
 	if err != nil {
-		return fail(fmt.Errorf("open the store: %w", err))
+		return fail(err)
 	}
 	closers = append(closers, closeBucket)
 	n.bucket = bucket
@@ -180,6 +182,9 @@ func (n *node) run(ctx context.Context, listener net.Listener) error {
 		}
 	}
 	group.Go(func() error {
+		if err := n.probe(running); err != nil {
+			return err
+		}
 		group.Go(func() error { return n.catalog.Run(running) })
 		if n.ingester != nil {
 			group.Go(func() error { return n.ingester.Run(running) })
@@ -198,6 +203,25 @@ func (n *node) run(ctx context.Context, listener net.Listener) error {
 		err = nil
 	}
 	return errors.Join(err, drained)
+}
+
+// probe checks that the store keeps the promises that the log rests on. A
+// store that is away is waited for; one that breaks a promise is refused.
+func (n *node) probe(ctx context.Context) error {
+	const pause = time.Second
+	for {
+		err := objstore.Probe(ctx, n.bucket)
+		var broken *objstore.ProbeError
+		if err == nil || errors.As(err, &broken) || errors.Is(err, objstore.ErrRefused) {
+			return err
+		}
+		n.logger.Warn("waiting for the store", "error", err)
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 func (n *node) announce(ctx context.Context, addr net.Addr) error {

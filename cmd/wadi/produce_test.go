@@ -145,8 +145,8 @@ func TestProduceExactlyOnceUnderFaults(t *testing.T) {
 				rt.Fatalf("status %d: %s", got.status, got.err)
 			}
 			checkOnce(rt, node, "flights", lines)
-			if node.overlaps > 0 && !strings.Contains(fmt.Sprint(plan), fmt.Sprint(faultHang)) {
-				rt.Fatalf("%d requests to a partition that had one under way", node.overlaps)
+			if node.count(&node.overlaps) > 0 && !strings.Contains(fmt.Sprint(plan), fmt.Sprint(faultHang)) {
+				rt.Fatalf("%d requests to a partition that had one under way", node.count(&node.overlaps))
 			}
 			if !strings.HasPrefix(got.err, "400 records, ") || strings.Count(got.err, "\n") != 1 || got.out != "" {
 				rt.Fatalf("standard output %q, standard error %q", got.out, got.err)
@@ -267,8 +267,8 @@ func TestProduceCutsBatchesByCount(t *testing.T) {
 	s := &session{t: t, node: newFakeNode(t), in: strings.Repeat("\n", batchRecordsMax+1)}
 	s.node.topic("t", 1)
 	s.must("produce", "t", "-q", "--batch", "8MiB")
-	if got := len(s.node.values("t")[0]); got != batchRecordsMax+1 || s.node.produced != 2 {
-		t.Errorf("%d records in %d requests", got, s.node.produced)
+	if got := len(s.node.values("t")[0]); got != batchRecordsMax+1 || s.node.count(&s.node.produced) != 2 {
+		t.Errorf("%d records in %d requests", got, s.node.count(&s.node.produced))
 	}
 }
 
@@ -299,8 +299,8 @@ func TestProduceAcksOneNeverRepeatsTheUnknown(t *testing.T) {
 					checkOnce(t, node, "t", lines)
 					return
 				}
-				if got.status != exitFailure || node.produced != 2 {
-					t.Fatalf("status %d after %d requests: %s", got.status, node.produced, got.err)
+				if got.status != exitFailure || node.count(&node.produced) != 2 {
+					t.Fatalf("status %d after %d requests: %s", got.status, node.count(&node.produced), got.err)
 				}
 				var acked, unknown, first int
 				_, tail, _ := strings.Cut(got.err, "acknowledged: ")
@@ -375,8 +375,8 @@ func TestProduceStopsAtRefusal(t *testing.T) {
 	}
 	s := &session{t: t, node: node, in: string(join(keyedLines(500)))}
 	got := s.run("produce", "t", "--batch", "1KiB")
-	if got.status != exitFailure || node.produced != 2 || !strings.Contains(got.err, "403 producer_fenced") {
-		t.Errorf("status %d after %d requests: %s", got.status, node.produced, got.err)
+	if got.status != exitFailure || node.count(&node.produced) != 2 || !strings.Contains(got.err, "403 producer_fenced") {
+		t.Errorf("status %d after %d requests: %s", got.status, node.count(&node.produced), got.err)
 	}
 }
 

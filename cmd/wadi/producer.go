@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"sync"
@@ -287,6 +286,3 @@ type delivery struct {
 	latency   *hdrhistogram.Histogram // µs
 	err       error
 }
-
-// interrupted tells whether nothing but a signal ended it.
-func (d delivery) interrupted() bool { return errors.Is(d.err, errInterrupted) }

@@ -36,6 +36,8 @@ func startProgress(env *environment, label string, total int64, inBytes bool, do
 		progressbar.OptionClearOnFinish(),
 		progressbar.OptionSetWidth(30),
 		progressbar.OptionSpinnerType(14),
+		// Otherwise the bar has a goroutine of its own that goes on drawing.
+		progressbar.OptionSetSpinnerChangeInterval(0),
 	}
 	if inBytes {
 		options = append(options, progressbar.OptionShowBytes(true), progressbar.OptionShowTotalBytes(true))

@@ -245,6 +245,10 @@ func banner(o nodeOptions, addr net.Addr) string {
 	if !o.AutoCreateTopics {
 		topics = "Create the topic first: wadi topics create hello"
 	}
+	end := "Ctrl-C ends it; what was acknowledged is there at the next start"
+	if strings.HasPrefix(o.Store, "mem:") {
+		end = "Ctrl-C ends it, and all that was stored is gone"
+	}
 	return fmt.Sprintf(`
   Wadi is up at %[1]s
   Data is in %[2]s
@@ -254,7 +258,7 @@ func banner(o nodeOptions, addr net.Addr) string {
     curl '%[1]s/v1/topics/hello/partitions/0/records?offset=earliest'
 
   %[3]s.
-  Ctrl-C ends it; what was acknowledged is there at the next start.
+  %[4]s.
 
-`, base, o.Store, topics)
+`, base, o.Store, topics, end)
 }

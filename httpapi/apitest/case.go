@@ -92,7 +92,7 @@ func topicCases() []Case {
 		put("setting overflow", "/v1/topics/new", `{"config":{"retention.ms":"99999999999999999999"}}`, 400, "invalid_config", ""),
 		put("unknown compression", "/v1/topics/new", `{"config":{"compression.type":"rar"}}`, 400, "invalid_config", "rar"),
 		put("other partitions", "/v1/topics/$T", `{"partitions":3}`, 409, "topic_exists", ""),
-		{Name: "topic/form", Method: "PUT", Path: "/v1/topics/new", Header: []string{"Content-Type: application/x-www-form-urlencoded"}, Body: text("a=b"), Status: 415, Code: "unsupported_media_type"},
+		{Name: "topic/form", Method: "PUT", Path: "/v1/topics/new", Header: []string{"Content-Type: application/x-www-form-urlencoded"}, Body: text("a=b"), Status: 400, Code: "invalid_json"},
 		{Name: "topic/settings of 65 KiB", Method: "PUT", Path: "/v1/topics/new", Header: []string{asJSON}, Body: fill(65 << 10), Status: 413, Code: "body_too_large", Members: []string{"limit"}},
 		{Name: "topic/settings of 65 KiB in chunks", Method: "PUT", Path: "/v1/topics/new", Header: []string{asJSON}, Body: fill(65 << 10), Chunked: true, Status: 413, Code: "body_too_large", Members: []string{"limit"}},
 		{Name: "topic/fewer partitions", Method: "PATCH", Path: "/v1/topics/$T", Body: text(`{"partitions":1}`), Status: 409, Code: "partitions_shrink"},

@@ -139,7 +139,7 @@ func TestWhoFindsASlotSyncsIt(t *testing.T) {
 			held.mu.Lock()
 			held.stop, held.at = make(chan struct{}), make(chan struct{})
 			held.mu.Unlock()
-			done := make(chan error)
+			done := make(chan error, 1)
 			go func() {
 				var err error
 				if op == objstore.OpPut {
@@ -149,7 +149,11 @@ func TestWhoFindsASlotSyncsIt(t *testing.T) {
 				}
 				done <- err
 			}()
-			<-held.at
+			select {
+			case <-held.at:
+			case err := <-done:
+				t.Fatalf("the write returned before it synced the folder: %v", err)
+			}
 			synced.take()
 			if o, err := reader.Get(ctx, "slots/1"); err != nil || string(o.Body) != "body" {
 				t.Fatal(o, err)

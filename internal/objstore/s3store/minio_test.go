@@ -191,3 +191,13 @@ func TestServerAway(t *testing.T) {
 		t.Fatalf("got %v (%v)", err, objstore.OutcomeOf(err))
 	}
 }
+
+func TestProbeOnMinIO(t *testing.T) {
+	s := open(t, minioConfig())
+	if err := objstore.Probe(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	if page, err := s.List(t.Context(), "", "", 0); err != nil || len(page.Objects) > 0 {
+		t.Fatalf("the probe left %v (%v)", page.Objects, err)
+	}
+}

@@ -67,6 +67,7 @@ func (b *body) Read(p []byte) (int, error) {
 	case errors.Is(err, io.EOF):
 		// From here on the server watches the connection to see whether the
 		// client is still there; a deadline would look as if it were not.
+		// net/http clears it too, but does not promise to.
 		_ = b.conn.SetReadDeadline(time.Time{})
 		b.eof = true
 		return n, io.EOF

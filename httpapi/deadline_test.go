@@ -220,10 +220,11 @@ func TestBackpressureIsNoSlowBody(t *testing.T) {
 			time.Sleep(time.Minute)
 			return nil
 		}
-		body := numbered(30_000)
+		// Lines that take several reads, so that the node stops within one.
+		body := strings.Repeat(strings.Repeat("x", 200_000)+"\n", 12)
 		res, text, elapsed := a.ask(fmt.Sprintf("POST %s HTTP/1.1\r\nHost: h\r\nContent-Type: %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s",
-			partitionRecords, typeNDJSON, len(body[:3000]), body[:3000]))
-		if res.StatusCode != 200 || strings.Contains(text, "slow_body") {
+			partitionRecords, typeNDJSON, len(body), body))
+		if res.StatusCode != 200 || !strings.HasSuffix(text, `{"done":true,"records":12}`+"\n") || elapsed < time.Minute {
 			t.Errorf("%d after %s: %.300s", res.StatusCode, elapsed, text)
 		}
 	})
@@ -341,6 +342,11 @@ func TestLongPoll(t *testing.T) {
 		if res.StatusCode != 200 || elapsed != 30*time.Second || !strings.Contains(text, `{"records":[],"next_offset":0,`) {
 			t.Errorf("%d after %s: %s", res.StatusCode, elapsed, text)
 		}
+		// An empty body must not leave its deadline behind.
+		empty := strings.Replace(get, "Connection: close\r\n\r\n", "Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 1)
+		if res, text, elapsed = a.ask(empty); res.StatusCode != 200 || elapsed != 30*time.Second {
+			t.Errorf("%d after %s: %s", res.StatusCode, elapsed, text)
+		}
 		go func() {
 			time.Sleep(7 * time.Second)
 			a.ask("POST " + partitionRecords + " HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx")
@@ -363,4 +369,56 @@ func TestLongPoll(t *testing.T) {
 			t.Errorf("%d requests are open after the client left", got)
 		}
 	})
+}
+
+// A refusal does not wait for the body that it does not want.
+func TestRefusalIsPrompt(t *testing.T) {
+	inBubble(t, linesConfig, func(a *pipeAPI) {
+		a.createTopic()
+		post := func(media, length, body string) (*http.Response, string, time.Duration) {
+			return a.ask("POST " + partitionRecords + " HTTP/1.1\r\nHost: h\r\nContent-Type: " + media + "\r\nContent-Length: " + length + "\r\n\r\n" + body)
+		}
+		a.node.before = func(context.Context, int64, ingest.Options) error { return ingest.ErrNotCommitted }
+		if res, text, elapsed := post(typeNDJSON, "1000", numbered(4)); res.StatusCode != 503 || elapsed != 0 {
+			t.Errorf("lines: %d after %s: %s", res.StatusCode, elapsed, text)
+		}
+		a.node.budget = 1
+		for _, media := range []string{typeJSON, typeNDJSON, typeBatch, "text/plain"} {
+			if res, text, elapsed := post(media, "1000", "x"); res.StatusCode != 503 || elapsed != 0 {
+				t.Errorf("%s: %d after %s: %s", media, res.StatusCode, elapsed, text)
+			}
+		}
+	})
+}
+
+// A connection is as good as new after a request that took its time.
+func TestConnectionAfterALongCommit(t *testing.T) {
+	for _, media := range []string{typeJSON, typeNDJSON, "text/plain"} {
+		t.Run(media, func(t *testing.T) {
+			inBubble(t, nil, func(a *pipeAPI) {
+				a.createTopic()
+				a.node.before = func(context.Context, int64, ingest.Options) error {
+					time.Sleep(25 * time.Second)
+					return nil
+				}
+				conn := a.dial()
+				defer conn.Close()
+				in := bufio.NewReader(conn)
+				body := `{"records":[{"value":"a"}]}`
+				for i := range 3 {
+					go func() {
+						_, _ = fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: h\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s", partitionRecords, media, len(body), body)
+					}()
+					res, err := http.ReadResponse(in, nil)
+					if err != nil {
+						t.Fatalf("request %d: %v", i, err)
+					}
+					_, _ = io.Copy(io.Discard, res.Body)
+					if res.StatusCode != 200 || res.Close {
+						t.Fatalf("request %d: status %d, closed %t", i, res.StatusCode, res.Close)
+					}
+				}
+			})
+		})
+	}
 }

@@ -199,9 +199,6 @@ func (f *fetchRequest) respond(ctx context.Context, got reader.Fetched) error {
 			// Offsets are dense, so counting records is counting offsets.
 			a.next = min(a.next, a.from+catalog.Offset(f.q.MaxRecords))
 		}
-		if f.closed() {
-			a.next = min(a.next, f.q.Until)
-		}
 	}
 	if !f.s.fetched.enter(a.bytes) {
 		return kindOverloaded.newf("answers of too many bytes are being written").

@@ -170,7 +170,7 @@ func (l *lineStream) wanted() chan block {
 // unless there is another that waits for it.
 func (l *lineStream) lastPlaced() chan struct{} {
 	n := len(l.inFlight)
-	if l.filling == nil || !l.ready(l.filling) || !l.answered || n == 0 || n >= l.s.cfg.ChunksInFlightMax {
+	if l.filling == nil || !l.ready(l.filling) || n == 0 || !l.room() {
 		return nil
 	}
 	return l.inFlight[n-1].placed
@@ -354,14 +354,19 @@ func (l *lineStream) launch() bool {
 	return true
 }
 
-// turn tells whether the next chunk may be launched: the first goes alone, and
-// each later one after the one before has its place.
+// room tells whether another chunk may be on its way: none beside the first.
+func (l *lineStream) room() bool {
+	return l.answered && len(l.inFlight) < l.s.cfg.ChunksInFlightMax
+}
+
+// turn tells whether the next chunk may be launched: once there is room, and
+// the one before has its place.
 func (l *lineStream) turn() bool {
 	n := len(l.inFlight)
 	if n == 0 {
 		return true
 	}
-	if !l.answered || n >= l.s.cfg.ChunksInFlightMax {
+	if !l.room() {
 		return false
 	}
 	select {

@@ -70,59 +70,49 @@ func (a *testAPI) values(partition int) string {
 	return string(a.want(200, a.do("GET", fmt.Sprintf("/v1/topics/t/partitions/%d/records?offset=earliest&values_only=true&max_bytes=67108864", partition), "", "Accept", typeNDJSON)).body)
 }
 
-func TestChunksInOrderAndPipelined(t *testing.T) {
-	a := newTestAPI(t, linesConfig)
-	a.topic("1")
-	var (
-		mu              sync.Mutex
-		now, most       int
-		firstDone       bool
-		besidesTheFirst = 0
-	)
-	step := make(chan struct{})
-	a.node.before = func(_ context.Context, first int64, opts ingest.Options) error {
-		mu.Lock()
-		now++
-		most = max(most, now)
-		if first > 0 && !firstDone {
-			besidesTheFirst++
+func TestChunksInOrder(t *testing.T) {
+	inBubble(t, linesConfig, func(a *pipeAPI) {
+		a.createTopic()
+		var (
+			mu        sync.Mutex
+			now, most int
+			answered  bool // the first chunk is in
+		)
+		a.node.before = func(_ context.Context, first int64, opts ingest.Options) error {
+			mu.Lock()
+			now++
+			most = max(most, now)
+			if first > 0 && !answered {
+				t.Errorf("chunk at %d is on its way beside the first", first)
+			}
+			mu.Unlock()
+			opts.Placed()
+			time.Sleep(time.Second) // of virtual time: whatever may come beside it comes now
+			mu.Lock()
+			answered = true
+			now--
+			mu.Unlock()
+			return nil
 		}
-		mu.Unlock()
-		opts.Placed()
-		if first > 0 {
-			<-step // until two are on their way, or it is the last
+		res, text, _ := a.ask(fmt.Sprintf("POST %s HTTP/1.1\r\nHost: h\r\nContent-Type: %s\r\nContent-Length: 20\r\nConnection: close\r\n\r\n%s", partitionRecords, typeNDJSON, numbered(10)))
+		acks := parseAcks(t, []byte(text))
+		if res.StatusCode != 200 || len(acks) != 5 || !acks[4].Done || acks[4].Records != 10 {
+			t.Fatalf("%d %s", res.StatusCode, text)
 		}
-		mu.Lock()
-		now--
-		firstDone = firstDone || first == 0
-		mu.Unlock()
-		return nil
-	}
-	go func() {
-		// Each chunk is let go only when its turn has come, so that the naive
-		// node, which has no order of its own, keeps them in order.
-		for range 3 {
-			step <- struct{}{}
+		next := int64(0)
+		for _, ack := range acks[:4] {
+			if ack.First != next {
+				t.Fatalf("acks out of order: %s", text)
+			}
+			next += ack.Count
 		}
-	}()
-	got := a.want(200, a.do("POST", partitionRecords, numbered(10), "Content-Type", typeNDJSON))
-	acks := parseAcks(t, got.body)
-	if len(acks) != 5 || !acks[4].Done || acks[4].Records != 10 {
-		t.Fatalf("answer %s", got.body)
-	}
-	next := int64(0)
-	for _, ack := range acks[:4] {
-		if ack.First != next {
-			t.Fatalf("acks out of order: %s", got.body)
+		if next != 10 || most != 2 {
+			t.Errorf("%d records, %d chunks at a time", next, most)
 		}
-		next += ack.Count
-	}
-	if next != 10 || besidesTheFirst > 0 || most > 2 {
-		t.Errorf("%d records; %d chunks were on their way beside the first, %d at a time", next, besidesTheFirst, most)
-	}
+	})
 }
 
-// pipelined blocks chunks until as many as may be are on their way.
+// As many chunks as may be are on their way at once.
 func TestChunksOverlap(t *testing.T) {
 	a := newTestAPI(t, func(c *Config) {
 		linesConfig(c)

@@ -22,8 +22,6 @@ func (s *Server) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		begin := time.Now()
 		res := &response{ResponseWriter: w, conn: http.NewResponseController(w), timeout: s.cfg.WriteTimeout}
-		// The connection may carry the write deadline of the request before.
-		_ = res.conn.SetWriteDeadline(time.Time{})
 		id := requestID(r)
 		res.Header().Set(requestIDHeader, id)
 		aborted := true

@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/wadilog/wadi/catalog"
+	"github.com/wadilog/wadi/internal/mutant"
 )
 
 // topic finds a topic by name, to be written to. The view may be behind, so nothing is said not
@@ -25,9 +26,17 @@ func (s *Server) topic(ctx context.Context, name string) (*catalog.Topic, error)
 	return s.confirmedTopic(ctx, name)
 }
 
+// confirmed returns a view that is current as of now.
+func (s *Server) confirmed(ctx context.Context) (*catalog.State, error) {
+	if mutant.On(mutant.SkipConfirm) {
+		return s.topics.View(), nil
+	}
+	return s.topics.Confirm(ctx)
+}
+
 // confirmedTopic finds a topic as it is now.
 func (s *Server) confirmedTopic(ctx context.Context, name string) (*catalog.Topic, error) {
-	view, err := s.topics.Confirm(ctx)
+	view, err := s.confirmed(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +109,7 @@ func (s *Server) listTopics(x *exchange) error {
 	}
 	ctx, cancel := x.working()
 	defer cancel()
-	view, err := s.topics.Confirm(ctx)
+	view, err := s.confirmed(ctx)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,9 @@
 package reader
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // Config of a reader.
 type Config struct {
@@ -13,17 +16,31 @@ type Config struct {
 	// WholeObjectBytes is the size up to which an object is loaded whole, so
 	// that one GET serves all its partitions.
 	WholeObjectBytes int64
-	// LoadBytesMax bounds the bytes of all loads under way at a time.
+	// LoadBytesMax bounds the bytes of all loads under way, and of those done
+	// that the fetch which began them has yet to use. A single load may be
+	// larger; it is then the only one.
 	LoadBytesMax int64
 	// LoadsPerFetch bounds the loads that one fetch has under way.
 	LoadsPerFetch int
 	// FetchBytesMax bounds what one fetch returns, beside its first batch.
 	FetchBytesMax int
 	// ReadAheadObjects is how many objects beyond a fetch are loaded in its
-	// wake, for the next one of a sequential reader.
+	// wake, at most, for the next one of a sequential reader; of a large
+	// object, so many pieces of about 1 MiB. 0 is none.
 	ReadAheadObjects int
 	// DecompressedBytesMax bounds one batch that OffsetAtTime looks into.
 	DecompressedBytesMax int
+
+	// AttemptsMax is how often a load is tried before it has failed.
+	AttemptsMax int
+	// AttemptTimeout is how long one attempt may take, besides what its bytes
+	// take at BytesPerSecondMin.
+	AttemptTimeout time.Duration
+	// BytesPerSecondMin is the slowest transfer that is still waited for.
+	BytesPerSecondMin int64
+	// Backoff is the pause before the second attempt after the store failed. It
+	// doubles with each further one, and a random half of it is left out.
+	Backoff time.Duration
 }
 
 // DefaultConfig returns the values that production uses.
@@ -37,6 +54,10 @@ func DefaultConfig() Config {
 		FetchBytesMax:        64 << 20,
 		ReadAheadObjects:     2,
 		DecompressedBytesMax: 64 << 20,
+		AttemptsMax:          3,
+		AttemptTimeout:       3 * time.Second,
+		BytesPerSecondMin:    4 << 20,
+		Backoff:              100 * time.Millisecond,
 	}
 }
 
@@ -49,6 +70,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("reader: loads of %d bytes whole, %d bytes in all, %d for a fetch, %d ahead", c.WholeObjectBytes, c.LoadBytesMax, c.LoadsPerFetch, c.ReadAheadObjects)
 	case c.FetchBytesMax < 1 || c.DecompressedBytesMax < 1:
 		return fmt.Errorf("reader: fetches of %d bytes, batches of %d", c.FetchBytesMax, c.DecompressedBytesMax)
+	case c.AttemptsMax < 1 || c.AttemptTimeout <= 0 || c.BytesPerSecondMin < 1 || c.Backoff <= 0:
+		return fmt.Errorf("reader: %d attempts of %s at %d bytes/s, %s apart", c.AttemptsMax, c.AttemptTimeout, c.BytesPerSecondMin, c.Backoff)
 	}
 	return nil
 }

@@ -1,17 +1,12 @@
 package reader
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/wadilog/wadi/catalog"
-	"github.com/wadilog/wadi/internal/objstore"
-	"github.com/wadilog/wadi/internal/recordbatch"
 )
 
 // NoUntil is a Query without an upper end.
@@ -39,12 +34,6 @@ type Fetched struct {
 	LogStart      catalog.Offset
 }
 
-// Bounds of a partition.
-type Bounds struct {
-	Start catalog.Offset
-	End   catalog.Offset
-}
-
 // OutOfRangeError is an offset below the log start or above the end offset.
 type OutOfRangeError struct {
 	Offset catalog.Offset
@@ -60,234 +49,146 @@ func (e *OutOfRangeError) Below() bool { return e.Offset < e.Bounds.Start }
 
 // Fetch returns batches of q.Partition, or an *OutOfRangeError, or
 // catalog.ErrTopicNotFound or ErrPartitionNotFound, or
-// catalog.ErrNotConfirmed if the node cannot tell at the moment.
+// catalog.ErrNotConfirmed if the node cannot tell at the moment. What the
+// store fails at is an *objstore.Error that may pass; what is damaged or
+// missing there is a *segment.CorruptError. Records before such a failure are
+// returned without it.
 func (r *Reader) Fetch(ctx context.Context, q Query) (Fetched, error) {
-	view, err := r.catalog.Recent(ctx)
+	view, p, err := r.await(ctx, q)
 	if err != nil {
 		return Fetched{}, err
 	}
-	for replanned := false; ; replanned = true {
-		view, p, err := r.await(ctx, view, q)
-		if err != nil {
-			return Fetched{}, err
+	var out Fetched
+	err = r.replanning(ctx, view, p, q.Partition, func(view *catalog.State, p *catalog.Partition) error {
+		if err := inRange(p, q.Offset); err != nil {
+			return err
 		}
-		fetched, err := r.read(ctx, view, p, q)
-		if errors.Is(err, objstore.ErrNotFound) && !replanned {
-			// The object was deleted after this view; a current one knows
-			// where its records are now, or that they are gone.
-			r.metrics.replans.Inc()
-			if _, err := r.catalog.Confirm(ctx); err != nil {
-				return Fetched{}, err
-			}
-			continue
-		}
-		return fetched, err
+		var err error
+		out, err = r.read(ctx, view, p, q)
+		return err
+	})
+	if err != nil {
+		return Fetched{}, err
 	}
+	return out, nil
+}
+
+func inRange(p *catalog.Partition, offset catalog.Offset) error {
+	if offset < p.LogStart() || offset > p.End() {
+		return &OutOfRangeError{Offset: offset, Bounds: boundsOf(p)}
+	}
+	return nil
 }
 
 // await returns a view in which q can be answered: with records, or without
-// any after a wait. Whether there are none is for a current view to say.
-func (r *Reader) await(ctx context.Context, view *catalog.State, q Query) (*catalog.State, *catalog.Partition, error) {
-	view, p, err := r.partition(ctx, view, q.Partition)
+// any after a wait. That there are none, or not there, is for a view to say
+// that was current after q came.
+func (r *Reader) await(ctx context.Context, q Query) (*catalog.State, *catalog.Partition, error) {
+	view, err := r.catalog.Recent(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	if q.Offset < p.LogStart() || q.Offset >= p.End() {
-		if view, err = r.catalog.Confirm(ctx); err != nil {
-			return nil, nil, err
-		}
-		if view, p, err = r.partition(ctx, view, q.Partition); err != nil {
+	p := view.Partition(q.Partition)
+	if p == nil || q.Offset < p.LogStart() || q.Offset >= p.End() {
+		if view, p, err = r.confirm(ctx, q.Partition); err != nil {
 			return nil, nil, err
 		}
 	}
-	waiting := ctx
-	if q.MaxWait > 0 {
-		var cancel context.CancelFunc
-		waiting, cancel = context.WithTimeout(ctx, q.MaxWait)
-		defer cancel()
-		defer context.AfterFunc(r.waits, cancel)()
+	if q.MaxWait <= 0 || enough(p, q) {
+		return view, p, nil
 	}
+	return r.poll(ctx, p, q)
+}
+
+// poll waits until there is enough for q, or its time is over.
+func (r *Reader) poll(ctx context.Context, p *catalog.Partition, q Query) (*catalog.State, *catalog.Partition, error) {
+	waiting, cancel := context.WithTimeout(ctx, q.MaxWait)
+	defer cancel()
+	defer context.AfterFunc(r.waits, cancel)()
 	for {
-		if q.Offset < p.LogStart() || q.Offset > p.End() {
-			return nil, nil, &OutOfRangeError{Offset: q.Offset, Bounds: boundsOf(p)}
+		view, err := r.catalog.WaitBeyond(waiting, q.Partition, p.End())
+		over := err != nil
+		if over {
+			if ctx.Err() != nil {
+				return nil, nil, ctx.Err()
+			}
+			if waiting.Err() == nil {
+				return nil, nil, err
+			}
+			// The view from before the wait may hold what was trimmed since.
+			if view, err = r.catalog.Recent(ctx); err != nil {
+				return nil, nil, err
+			}
 		}
-		if q.MaxWait <= 0 || enough(p, q) {
-			return view, p, nil
-		}
-		next, err := r.catalog.WaitBeyond(waiting, q.Partition, p.End())
-		if ctx.Err() != nil {
-			return nil, nil, ctx.Err()
-		}
-		if err != nil {
-			return view, p, nil // the wait is over; what there is must do
-		}
-		if view, p, err = r.partition(ctx, next, q.Partition); err != nil {
+		// A view that follows one with the partition in it and has it no more
+		// saw its deletion, which is for ever.
+		if p, err = find(view, q.Partition); err != nil {
 			return nil, nil, err
+		}
+		if over || enough(p, q) {
+			return view, p, nil
 		}
 	}
 }
 
 // enough tells that q needs no further wait.
 func enough(p *catalog.Partition, q Query) bool {
-	if q.Until != NoUntil && p.End() >= q.Until {
+	if q.Offset < p.LogStart() || q.Offset > p.End() || q.Until != NoUntil && p.End() >= q.Until {
 		return true
 	}
-	if q.Offset >= p.End() {
-		return false
-	}
-	var bytes int64
-	for offset := q.Offset; offset < p.End(); {
-		xs := p.Extents(offset, extentsPerPlan)
-		for i := range xs {
-			bytes += xs[i].Len
-			offset = xs[i].Base + catalog.Offset(xs[i].Records)
-		}
-		if len(xs) == 0 || bytes >= int64(min(q.MinBytes, q.MaxBytes)) {
-			break
+	want := int64(min(q.MinBytes, q.MaxBytes))
+	for offset := q.Offset; want > 0 && offset < p.End(); {
+		for _, x := range p.Extents(offset, extentsPerPlan) {
+			want -= x.Len
+			offset = x.End()
 		}
 	}
-	return bytes >= int64(min(q.MinBytes, q.MaxBytes))
+	return want <= 0
 }
 
-// extentsPerPlan is how many extents are looked at in one go.
-const extentsPerPlan = 64
+// errEnough ends a read that has what was asked for.
+var errEnough = errors.New("enough was read")
 
 // read collects the batches that answer q in a view.
 func (r *Reader) read(ctx context.Context, view *catalog.State, p *catalog.Partition, q Query) (Fetched, error) {
-	out := Fetched{NextOffset: q.Offset, HighWatermark: p.End(), LogStart: p.LogStart()}
 	end := p.End()
 	if q.Until != NoUntil {
 		end = min(end, q.Until)
 	}
-	budget := fetchBudget{bytes: min(q.MaxBytes, r.cfg.FetchBytesMax), records: q.MaxRecords}
-	for out.NextOffset < end && !budget.spent {
-		plan := r.plan(p, out.NextOffset, end, budget.bytes-budget.usedBytes)
-		if len(plan) == 0 {
-			return Fetched{}, fmt.Errorf("no extent holds offset %d of %s", out.NextOffset, q.Partition)
+	a := newAnswer(q, end, min(q.MaxBytes, r.cfg.FetchBytesMax))
+	depth := r.trails.follow(q.Partition, q.Offset)
+	for !a.full && a.next < end {
+		pieces, err := r.plan(ctx, view, p, a.next, a.wanted())
+		if err == nil {
+			err = r.loader.pieces(ctx, pieces, func(p *piece, data []byte, own bool) error {
+				if err := a.take(p, data, own); err != nil {
+					return err
+				}
+				if a.full {
+					return errEnough
+				}
+				return nil
+			})
 		}
-		bodies, err := r.loadAll(ctx, view, plan)
-		if err != nil {
+		switch {
+		case err == nil || errors.Is(err, errEnough):
+		case len(a.batches) > 0 && ctx.Err() == nil:
+			// What was read is whole; the next fetch begins at what failed.
+			a.full = true
+		default:
 			return Fetched{}, err
 		}
-		for i := range plan {
-			if err := take(&out, &budget, plan[i], bodies[i], end); err != nil {
-				return Fetched{}, err
-			}
-		}
 	}
-	out.NextOffset = min(out.NextOffset, max(end, q.Offset))
-	r.metrics.bytes.Add(float64(budget.usedBytes))
-	r.readAhead(view, p, out.NextOffset)
-	return out, nil
-}
-
-// plan returns the extents to load next: as many as the budget may need, one
-// at least.
-func (r *Reader) plan(p *catalog.Partition, offset, end catalog.Offset, bytes int) []catalog.Extent {
-	xs := p.Extents(offset, extentsPerPlan)
-	var sum int64
-	for i := range xs {
-		if i > 0 && (sum >= int64(bytes) || xs[i].Base >= end) {
-			return xs[:i]
-		}
-		sum += xs[i].Len
+	r.metrics.bytes.Add(float64(a.bytes))
+	if a.next < end && len(a.batches) > 0 {
+		depth = min(depth, r.cfg.ReadAheadObjects)
+		r.readAhead(view, p, a.next, end, depth)
+		r.trails.leave(q.Partition, a.next, max(1, 2*depth))
 	}
-	return xs
-}
-
-// loadAll loads extents side by side.
-func (r *Reader) loadAll(ctx context.Context, view *catalog.State, xs []catalog.Extent) ([][]byte, error) {
-	bodies := make([][]byte, len(xs))
-	if len(xs) == 1 {
-		var err error
-		bodies[0], err = r.extent(ctx, view, xs[0])
-		return bodies, err
-	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(r.cfg.LoadsPerFetch)
-	for i := range xs {
-		group.Go(func() (err error) {
-			bodies[i], err = r.extent(ctx, view, xs[i])
-			return err
-		})
-	}
-	return bodies, group.Wait()
-}
-
-// fetchBudget is what a fetch may still return.
-type fetchBudget struct {
-	bytes       int
-	records     int // 0: no limit
-	usedBytes   int
-	usedRecords int
-	spent       bool
-}
-
-// take copies the batches of an extent that are wanted, with their offsets.
-func take(out *Fetched, budget *fetchBudget, x catalog.Extent, body []byte, end catalog.Offset) error {
-	base := x.Base
-	for batch, err := range recordbatch.Batches(body) {
-		if err != nil {
-			return err
-		}
-		if budget.spent || base >= end {
-			return nil
-		}
-		h, err := recordbatch.ParseHeader(batch)
-		if err != nil {
-			return err
-		}
-		next := base + catalog.Offset(h.RecordCount)
-		if next > out.NextOffset {
-			if budget.usedBytes > 0 && budget.usedBytes+len(batch) > budget.bytes {
-				budget.spent = true
-				return nil
-			}
-			own := bytes.Clone(batch)
-			recordbatch.PatchBaseOffset(own, base)
-			out.Batches = append(out.Batches, own)
-			budget.usedBytes += len(batch)
-			budget.usedRecords += int(next - max(base, out.NextOffset))
-			out.NextOffset = next
-			budget.spent = budget.usedBytes >= budget.bytes || budget.records > 0 && budget.usedRecords >= budget.records
-		}
-		base = next
-	}
-	return nil
-}
-
-// readAhead begins to load what a sequential reader asks for next. It is a
-// hint: with loads enough under way it does nothing.
-func (r *Reader) readAhead(view *catalog.State, p *catalog.Partition, offset catalog.Offset) {
-	if offset >= p.End() || r.cfg.ReadAheadObjects == 0 {
-		return
-	}
-	seen := map[catalog.ObjectID]bool{}
-	for _, x := range p.Extents(offset, 4*r.cfg.ReadAheadObjects) {
-		o, ok := view.Object(x.Object)
-		if !ok || seen[x.Object] || o.Size > r.cfg.WholeObjectBytes {
-			continue
-		}
-		if len(seen) == r.cfg.ReadAheadObjects {
-			return
-		}
-		seen[x.Object] = true
-		if _, ok := r.loader.cache.get(blockKey{x.Object, wholeObject}); !ok {
-			r.ahead(o, x)
-		}
-	}
-}
-
-// ahead loads one extent in the background, unless ahead loads are at their limit.
-func (r *Reader) ahead(o catalog.Object, x catalog.Extent) {
-	select {
-	case r.aheads <- struct{}{}:
-	default:
-		return
-	}
-	r.background.Go(func() {
-		defer func() { <-r.aheads }()
-		// An error is the next fetch's to meet and to report.
-		_, _ = r.loader.extent(r.ctx, o, x)
-	})
+	return Fetched{
+		Batches:       a.batches,
+		NextOffset:    min(a.next, max(end, q.Offset)),
+		HighWatermark: p.End(),
+		LogStart:      p.LogStart(),
+	}, nil
 }

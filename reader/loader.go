@@ -3,16 +3,13 @@ package reader
 import (
 	"context"
 	"errors"
-	"fmt"
 	"hash/crc32"
+	"math/rand/v2"
+	"sync"
+	"time"
 
-	"golang.org/x/sync/semaphore"
-	"golang.org/x/sync/singleflight"
-
-	"github.com/wadilog/wadi/catalog"
 	"github.com/wadilog/wadi/internal/mutant"
 	"github.com/wadilog/wadi/internal/objstore"
-	"github.com/wadilog/wadi/internal/recordbatch"
 	"github.com/wadilog/wadi/internal/segment"
 )
 
@@ -22,220 +19,341 @@ type bucket interface {
 	GetRange(ctx context.Context, key string, pos, length int64) (objstore.Object, error)
 }
 
-// loader brings the bytes of extents from the bucket, checked against what the
-// catalog says of them, through the cache. Loads of the same block share one
-// request.
+// loader brings sources from the bucket, checked, through the cache. Whoever
+// wants the same source at the same time shares one load.
 type loader struct {
 	cfg     Config
 	bucket  bucket
 	cache   *blockCache
-	flights singleflight.Group
-	bytes   *semaphore.Weighted // of all loads under way
 	metrics *metrics
+
+	ctx     context.Context // ends with close
+	cancel  context.CancelFunc
+	running sync.WaitGroup // of loads
+
+	mu      sync.Mutex
+	flights map[blockKey]*flight // guarded by mu; under way or queued
+	queue   []*flight            // guarded by mu; those that wait for their share, in the order in which they were begun
+	bytes   int64                // guarded by mu; shares given out, of cfg.LoadBytesMax
+	aheads  int                  // guarded by mu; flights that nobody asked for yet
 }
 
-// extent returns the bytes of x, which belongs to object o. They are shared.
-func (l *loader) extent(ctx context.Context, o catalog.Object, x catalog.Extent) ([]byte, error) {
-	switch {
-	case o.Size <= l.cfg.WholeObjectBytes:
-		body, err := l.block(ctx, blockKey{o.ID, wholeObject}, o.Size, func(ctx context.Context) ([]byte, error) {
-			return l.loadObject(ctx, o)
-		})
-		if err != nil {
-			return nil, err
+// flight is a load under way, or one that is done and whose block the fetch
+// that began it has yet to use.
+type flight struct {
+	source source
+	done   chan struct{}
+	block  block // as err, set before done is closed
+	err    error
+
+	share  int64 // of loader.bytes
+	ahead  bool  // guarded by loader.mu
+	held   bool  // by the fetch that began it; guarded by loader.mu
+	landed bool  // guarded by loader.mu
+}
+
+func newFlight(s *source, cfg Config) *flight {
+	return &flight{source: *s, done: make(chan struct{}), share: min(s.key.len, cfg.LoadBytesMax)}
+}
+
+func newLoader(cfg Config, b bucket, m *metrics) (*loader, error) {
+	cache, err := newBlockCache(cfg)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	return &loader{
+		cfg:     cfg,
+		bucket:  b,
+		cache:   cache,
+		metrics: m,
+		ctx:     ctx,
+		cancel:  cancel,
+		flights: map[blockKey]*flight{},
+	}, nil
+}
+
+// close ends the loads under way and waits for them.
+func (l *loader) close() {
+	l.cancel()
+	l.running.Wait()
+	l.cache.close()
+}
+
+// each calls use with the block of each source in turn, loading some ahead.
+// Sources that are the same should stand side by side.
+func (l *loader) each(ctx context.Context, sources []source, use func(i int, b block) error) error {
+	w := window{loader: l, sources: sources, held: make([]*flight, len(sources))}
+	defer w.letGo()
+	var current block
+	for i := range sources {
+		if i == 0 || sources[i].key != sources[i-1].key {
+			w.letGoBefore(i)
+			var err error
+			if current, err = w.wait(ctx, i); err != nil {
+				return err
+			}
 		}
-		return cut(o, body, x.Pos, x.Len)
-	case x.Len <= catalog.ExtentCRCLenMax:
-		return l.block(ctx, blockKey{o.ID, x.Pos}, x.Len, func(ctx context.Context) ([]byte, error) {
-			return l.loadExtent(ctx, o, x)
-		})
-	default:
-		return l.blocks(ctx, o, x)
+		if err := use(i, current); err != nil {
+			return err
+		}
 	}
+	return nil
 }
 
-func cut(o catalog.Object, body []byte, pos segment.Pos, n int64) ([]byte, error) {
-	if pos < 0 || n < 0 || int64(pos) > int64(len(body))-n {
-		return nil, corrupt(o, pos, errors.New("extent lies outside of its object"))
-	}
-	return body[pos : int64(pos)+n], nil
+// one returns the block of one source.
+func (l *loader) one(ctx context.Context, s source) (b block, err error) {
+	err = l.each(ctx, []source{s}, func(_ int, got block) error { b = got; return nil })
+	return b, err
 }
 
-func corrupt(o catalog.Object, pos segment.Pos, err error) error {
-	return &segment.CorruptError{Key: segment.Key(o.ID), Pos: pos, Err: err}
+// window is the sources that one fetch wants, in order, and the loads that it
+// began for them.
+type window struct {
+	*loader
+	sources []source
+	held    []*flight // by source; nil where another's load, or the cache, serves
+	begun   int       // sources that were looked at
+	used    int       // sources before this one are not held any more
 }
 
-var errCRC = errors.New("CRC32C does not match")
-
-// block returns a block from the cache or by load. A caller whose ctx ends
-// leaves the load to the others; it ends when all have left.
-func (l *loader) block(ctx context.Context, k blockKey, size int64, load func(context.Context) ([]byte, error)) ([]byte, error) {
-	if b, ok := l.cache.get(k); ok {
-		l.metrics.hits.Inc()
-		return b, nil
+// wait returns the block of source i, and begins the loads of those after it.
+func (w *window) wait(ctx context.Context, i int) (block, error) {
+	for ; w.begun < min(i+w.cfg.LoadsPerFetch, len(w.sources)); w.begun++ {
+		if s := &w.sources[w.begun]; !w.cached(s.key) {
+			if f, began := w.begin(s); began {
+				w.held[w.begun] = f
+			}
+		}
 	}
-	l.metrics.misses.Inc()
-	flight := l.flights.DoChan(k.String(), func() (any, error) {
-		// The load serves whoever waits, so one caller's end is not its end.
-		// The bucket's own timeouts bound it.
-		ctx := context.WithoutCancel(ctx)
-		if b, ok := l.cache.get(k); ok {
+	f := w.held[i]
+	if f == nil {
+		if b, ok := w.cache.get(w.sources[i].key); ok {
+			w.metrics.hits.Inc()
 			return b, nil
 		}
-		share := min(size, l.cfg.LoadBytesMax)
-		if err := l.bytes.Acquire(ctx, share); err != nil {
-			return nil, err
+		// Another fetch's load, or the cache has lost it again. A load that
+		// begins now waits for its share behind those begun before it, and
+		// must not wait for what is held here.
+		w.letGo()
+		var began bool
+		if f, began = w.begin(&w.sources[i]); began {
+			w.held[i] = f
+			w.used = min(w.used, i)
 		}
-		defer l.bytes.Release(share)
-		b, err := load(ctx)
-		if err != nil {
-			return nil, err
-		}
-		l.cache.put(k, b)
-		return b, nil
-	})
+	}
+	w.metrics.misses.Inc()
 	select {
-	case r := <-flight:
-		if r.Err != nil {
-			return nil, r.Err
-		}
-		return r.Val.([]byte), nil
+	case <-f.done:
+		return f.block, f.err
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return block{}, ctx.Err()
 	}
 }
 
-// loadObject gets a whole object and checks all of it: the index against the
-// catalog's CRC32C, each run's blocks against the index, each batch against
-// its own.
-func (l *loader) loadObject(ctx context.Context, o catalog.Object) ([]byte, error) {
-	got, err := l.bucket.Get(ctx, segment.Key(o.ID))
-	if err != nil {
-		return nil, err
+// letGoBefore lets go of what is held for the sources before i.
+func (w *window) letGoBefore(i int) {
+	for ; w.used < i; w.used++ {
+		if f := w.held[w.used]; f != nil {
+			w.release(f)
+			w.held[w.used] = nil
+		}
 	}
-	body := got.Body
+}
+
+func (w *window) letGo() { w.letGoBefore(w.begun) }
+
+func (l *loader) cached(k blockKey) bool {
+	_, ok := l.cache.get(k)
+	return ok
+}
+
+// begin returns the load of a source that is under way, or else begins one,
+// which the caller then holds.
+func (l *loader) begin(s *source) (f *flight, began bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if f, ok := l.flights[s.key]; ok {
+		if f.ahead {
+			// It is asked for now, and no longer counts as read ahead.
+			f.ahead = false
+			l.aheads--
+		}
+		return f, false
+	}
+	f = newFlight(s, l.cfg)
+	f.held = true
+	l.flights[s.key] = f
+	l.queue = append(l.queue, f)
+	l.dequeue()
+	return f, true
+}
+
+// ahead begins to load a source that somebody is likely to ask for, unless
+// that would hold up what is asked for now. It tells whether there is room for
+// more of its kind, of which there may be limit.
+func (l *loader) ahead(s *source, limit int) bool {
+	if l.cached(s.key) {
+		return true
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, ok := l.flights[s.key]; ok {
+		return true
+	}
+	f := newFlight(s, l.cfg)
+	if l.aheads >= limit || len(l.queue) > 0 || l.bytes+f.share > l.cfg.LoadBytesMax {
+		return false
+	}
+	f.ahead = true
+	l.aheads++
+	l.metrics.aheads.Inc()
+	l.flights[s.key] = f
+	l.queue = append(l.queue, f)
+	l.dequeue()
+	return true
+}
+
+// dequeue starts the loads whose turn it is. It wants mu held.
+func (l *loader) dequeue() {
+	for len(l.queue) > 0 && l.bytes+l.queue[0].share <= l.cfg.LoadBytesMax {
+		f := l.queue[0]
+		l.queue = l.queue[1:]
+		l.bytes += f.share
+		l.running.Go(func() { l.run(f) })
+	}
+}
+
+// run carries a load out.
+func (l *loader) run(f *flight) {
+	var ok bool
+	if f.block, ok = l.cache.get(f.source.key); !ok {
+		f.block, f.err = l.load(&f.source)
+		if f.err == nil {
+			l.cache.put(f.source.key, f.block)
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.flights, f.source.key)
+	if f.ahead {
+		l.aheads--
+	}
+	f.landed = true
+	close(f.done)
+	l.freeIfUnused(f)
+}
+
+// release says that the fetch that began a load needs it no more.
+func (l *loader) release(f *flight) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f.held = false
+	l.freeIfUnused(f)
+}
+
+// freeIfUnused gives a share back, once. It wants mu held.
+func (l *loader) freeIfUnused(f *flight) {
+	if f.landed && !f.held {
+		l.bytes -= f.share
+		l.dequeue()
+	}
+}
+
+// load gets a source from the store, again if that fails in a way that may
+// pass. Its error is the store's, or a *segment.CorruptError.
+func (l *loader) load(s *source) (block, error) {
+	pause := l.cfg.Backoff
+	for attempt := 1; ; attempt++ {
+		b, err := l.attempt(s)
+		if err == nil || attempt >= l.cfg.AttemptsMax || !mayPass(err) {
+			return b, err
+		}
+		l.metrics.retries.Inc()
+		if corrupt := (*segment.CorruptError)(nil); errors.As(err, &corrupt) {
+			continue // the store is well; something between changed the bytes
+		}
+		select {
+		case <-time.After(pause/2 + rand.N(pause/2+1)):
+			pause *= 2
+		case <-l.ctx.Done():
+			return block{}, err
+		}
+	}
+}
+
+// mayPass tells whether the same request may succeed a moment later.
+func mayPass(err error) bool {
+	for _, lasting := range []error{objstore.ErrNotFound, objstore.ErrRefused, objstore.ErrUnsupported, context.Canceled} {
+		if errors.Is(err, lasting) {
+			return false
+		}
+	}
+	return true
+}
+
+// attempt gets a source from the store once, and checks it.
+func (l *loader) attempt(s *source) (block, error) {
+	transfer := time.Duration(float64(s.key.len) / float64(l.cfg.BytesPerSecondMin) * float64(time.Second))
+	ctx, cancel := context.WithTimeout(l.ctx, l.cfg.AttemptTimeout+transfer)
+	defer cancel()
+	got, err := s.get(ctx, l.bucket)
+	if errors.Is(err, objstore.ErrInvalidRange) {
+		err = damaged(s.objectKey(), s.key.pos, err) // the object is shorter than it was
+	}
+	if err == nil {
+		var b block
+		if b, err = s.check(got.Body); err == nil {
+			return b, nil
+		}
+	}
+	if corrupt := (*segment.CorruptError)(nil); errors.As(err, &corrupt) {
+		l.metrics.corrupt.Inc()
+	}
+	return block{}, err
+}
+
+func (s *source) get(ctx context.Context, b bucket) (objstore.Object, error) {
+	if s.kind == wholeObject {
+		return b.Get(ctx, s.objectKey())
+	}
+	return b.GetRange(ctx, s.objectKey(), int64(s.key.pos), s.key.len)
+}
+
+func (s *source) objectKey() string { return segment.Key(s.key.object) }
+
+// check returns the block that was read, or a *segment.CorruptError.
+func (s *source) check(body []byte) (block, error) {
 	if mutant.On(mutant.SkipReadCRC) {
-		return body, nil
+		return s.unchecked(body)
 	}
-	if int64(len(body)) != o.Size {
-		return nil, l.corrupt(o, 0, fmt.Errorf("it has %d bytes, not %d", len(body), o.Size))
+	if err := checkSize(body, s.key.len); err != nil {
+		return block{}, damaged(s.objectKey(), s.key.pos, err)
 	}
-	index, err := segment.DecodeIndex(body[o.IndexPos:], o.IndexCRC)
+	pos, err := s.key.pos, error(nil)
+	switch s.kind {
+	case wholeObject:
+		pos, err = checkObject(body, s.indexPos, s.crc)
+	case indexTail:
+		var index *segment.Index
+		if index, err = segment.DecodeIndex(body, s.crc); err == nil {
+			return block{index: index}, nil
+		}
+	case batchRun:
+		err = checkRun(body, s.crc)
+	case indexBlock:
+		err = checkCRC(crc32.Checksum(body, segment.Castagnoli), s.crc)
+	}
 	if err != nil {
-		return nil, l.corrupt(o, o.IndexPos, err)
+		return block{}, damaged(s.objectKey(), pos, err)
 	}
-	for i := range index.Runs {
-		run := &index.Runs[i]
-		data, err := cut(o, body, run.Pos, run.Len)
-		if err != nil {
-			return nil, err
-		}
-		for b := range run.Blocks {
-			if err := l.checkBlock(o, run, b, data[b*segment.BlockLen:min(len(data), (b+1)*segment.BlockLen)]); err != nil {
-				return nil, err
-			}
-		}
-		if err := l.checkBatches(o, run.Pos, data); err != nil {
-			return nil, err
-		}
-	}
-	return body, nil
+	return block{bytes: body}, nil
 }
 
-func (l *loader) corrupt(o catalog.Object, pos segment.Pos, err error) error {
-	l.metrics.corrupt.Inc()
-	return corrupt(o, pos, err)
-}
-
-func (l *loader) checkBlock(o catalog.Object, run *segment.IndexRun, b int, data []byte) error {
-	if crc32.Checksum(data, segment.Castagnoli) != run.Blocks[b].CRC {
-		return l.corrupt(o, run.Pos+segment.Pos(b)*segment.BlockLen, errCRC)
+func (s *source) unchecked(body []byte) (block, error) {
+	if s.kind != indexTail {
+		return block{bytes: body}, nil
 	}
-	return nil
-}
-
-func (l *loader) checkBatches(o catalog.Object, pos segment.Pos, data []byte) error {
-	for batch, err := range recordbatch.Batches(data) {
-		if err == nil {
-			err = recordbatch.CheckCRC(batch)
-		}
-		if err != nil {
-			return l.corrupt(o, pos, err)
-		}
-		pos += segment.Pos(len(batch))
-	}
-	return nil
-}
-
-// loadExtent gets the bytes of an extent that carries its own CRC32C.
-func (l *loader) loadExtent(ctx context.Context, o catalog.Object, x catalog.Extent) ([]byte, error) {
-	got, err := l.bucket.GetRange(ctx, segment.Key(o.ID), int64(x.Pos), x.Len)
-	if err != nil {
-		return nil, err
-	}
-	if mutant.On(mutant.SkipReadCRC) {
-		return got.Body, nil
-	}
-	if int64(len(got.Body)) != x.Len || crc32.Checksum(got.Body, segment.Castagnoli) != x.CRC {
-		return nil, l.corrupt(o, x.Pos, errCRC)
-	}
-	return got.Body, l.checkBatches(o, x.Pos, got.Body)
-}
-
-// blocks reads an extent of a large object in whole blocks, each checked
-// against the object's index.
-func (l *loader) blocks(ctx context.Context, o catalog.Object, x catalog.Extent) ([]byte, error) {
-	index, err := l.index(ctx, o)
-	if err != nil {
-		return nil, err
-	}
-	for i := range index.Runs {
-		run := &index.Runs[i]
-		if x.Pos < run.Pos || int64(x.Pos)+x.Len > int64(run.Pos)+run.Len {
-			continue
-		}
-		return l.runBlocks(ctx, o, run, x)
-	}
-	return nil, l.corrupt(o, x.Pos, errors.New("extent lies in no run of its object"))
-}
-
-func (l *loader) runBlocks(ctx context.Context, o catalog.Object, run *segment.IndexRun, x catalog.Extent) ([]byte, error) {
-	from := int64(x.Pos - run.Pos)
-	first, last := from/segment.BlockLen, (from+x.Len-1)/segment.BlockLen
-	out := make([]byte, 0, (last-first+1)*segment.BlockLen)
-	for b := first; b <= last; b++ {
-		pos := run.Pos + segment.Pos(b*segment.BlockLen)
-		length := min(segment.BlockLen, run.Len-b*segment.BlockLen)
-		body, err := l.block(ctx, blockKey{o.ID, pos}, length, func(ctx context.Context) ([]byte, error) {
-			got, err := l.bucket.GetRange(ctx, segment.Key(o.ID), int64(pos), length)
-			if err != nil || mutant.On(mutant.SkipReadCRC) {
-				return got.Body, err
-			}
-			return got.Body, l.checkBlock(o, run, int(b), got.Body)
-		})
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, body...)
-	}
-	out = out[from-first*segment.BlockLen:][:x.Len]
-	return out, l.checkBatches(o, x.Pos, out)
-}
-
-// index returns the decoded index of a large object. Its bytes are cached, not
-// the decoded form.
-func (l *loader) index(ctx context.Context, o catalog.Object) (*segment.Index, error) {
-	length := o.Size - int64(o.IndexPos)
-	tail, err := l.block(ctx, blockKey{o.ID, o.IndexPos}, length, func(ctx context.Context) ([]byte, error) {
-		got, err := l.bucket.GetRange(ctx, segment.Key(o.ID), int64(o.IndexPos), length)
-		return got.Body, err
-	})
-	if err != nil {
-		return nil, err
-	}
-	index, err := segment.DecodeIndex(tail, o.IndexCRC)
-	if err != nil {
-		return nil, l.corrupt(o, o.IndexPos, err)
-	}
-	return index, nil
+	index, err := segment.DecodeIndex(body, s.crc)
+	return block{index: index}, err
 }

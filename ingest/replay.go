@@ -63,10 +63,12 @@ func (g *Ingester) replayLeftover(ctx context.Context, old *wal.Leftover) error 
 		g.logger.Info("write-ahead buffer replayed", "node", old.Node, "after", node.Last, "requests", units)
 		break
 	}
-	if err := g.proposeUntilDone(ctx, catalog.RemoveNode{Node: old.Node}); err != nil {
+	// The files go first. A crash in between leaves an id without files, which
+	// does no harm; files without an id would look like records that were lost.
+	if err := old.Remove(); err != nil {
 		return err
 	}
-	return old.Remove()
+	return g.proposeUntilDone(ctx, catalog.RemoveNode{Node: old.Node})
 }
 
 func noFrames(old *wal.Leftover) (bool, error) {

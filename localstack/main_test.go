@@ -105,5 +105,5 @@ func wadi(t testing.TB, tags ...string) string {
 
 // prefix is a place in the bucket that no other test uses.
 func prefix(t testing.TB) string {
-	return strings.NewReplacer(" ", "_", "#", "-", ":", "-").Replace(t.Name())
+	return strings.NewReplacer(" ", "_", ",", "_", "#", "-", ":", "-").Replace(t.Name())
 }

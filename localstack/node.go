@@ -52,29 +52,19 @@ type Node struct {
 // StartNode starts a node and waits until it is ready. If it ends before,
 // the error is ErrNodeEnded and quotes the end of its log.
 func StartNode(ctx context.Context, o NodeOptions) (*Node, error) {
-	n, err := LaunchNode(ctx, o)
+	n, err := NewNode(o)
 	if err != nil {
 		return nil, err
 	}
-	if err := n.WaitReady(ctx); err != nil {
+	if err := n.Restart(ctx); err != nil {
 		return nil, errors.Join(err, n.Kill())
 	}
 	return n, nil
 }
 
-// LaunchNode starts a node and does not wait for it.
-func LaunchNode(ctx context.Context, o NodeOptions) (*Node, error) {
+// NewNode returns a node that was not started yet, with its address chosen.
+func NewNode(o NodeOptions) (*Node, error) {
 	n := &Node{options: o, LogFile: o.LogFile}
-	if n.LogFile == "" {
-		log, err := os.CreateTemp("", "wadi-node-*.log")
-		if err != nil {
-			return nil, err
-		}
-		n.LogFile, n.ownsLog = log.Name(), true
-		if err := log.Close(); err != nil {
-			return nil, err
-		}
-	}
 	if n.options.Listen == "" {
 		port, err := freePort()
 		if err != nil {
@@ -85,12 +75,23 @@ func LaunchNode(ctx context.Context, o NodeOptions) (*Node, error) {
 	if _, _, err := net.SplitHostPort(n.options.Listen); err != nil {
 		return nil, fmt.Errorf("listen address: %w", err)
 	}
+	if n.LogFile == "" {
+		log, err := os.CreateTemp("", "wadi-node-*.log")
+		if err != nil {
+			return nil, err
+		}
+		n.LogFile, n.ownsLog = log.Name(), true
+		if err := log.Close(); err != nil {
+			return nil, err
+		}
+	}
 	n.URL = "http://" + n.options.Listen
-	return n, n.Launch(ctx)
+	return n, nil
 }
 
-// Launch starts the process of a node that has ended, on its old address, and
-// does not wait until it is ready. The process outlives ctx.
+// Launch starts the process of a node that does not run, on its address, and
+// does not wait until it is ready. The process outlives ctx. Variables of env
+// hold for this life only.
 func (n *Node) Launch(ctx context.Context, env ...string) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -184,8 +185,14 @@ func (n *Node) Killed() bool {
 	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
 }
 
-// Kill ends the node as a power cut would, but for the disk.
-func (n *Node) Kill() error { return n.process.kill() }
+// Kill ends the node as a power cut would, but for the disk. A node that does
+// not run stays as it is.
+func (n *Node) Kill() error {
+	if n.process == nil {
+		return nil
+	}
+	return n.process.kill()
+}
 
 // Pause freezes the node, as a long garbage collection or a virtual machine
 // that is moved would.
@@ -212,8 +219,8 @@ func (n *Node) Stop() error {
 	return nil
 }
 
-// Restart starts a node that has ended, or was not told to yet, on its old
-// address, and waits until it is ready. Variables of env hold for this life only.
+// Restart kills a node that runs, starts it on its address, and waits until it
+// is ready. Variables of env hold for this life only.
 func (n *Node) Restart(ctx context.Context, env ...string) error {
 	if err := n.Kill(); err != nil {
 		return err

@@ -27,7 +27,8 @@ const batchBytesMax = math.MaxInt32
 // producer (NoProducer for none). Where compression does not make the batch
 // smaller it is stored uncompressed.
 //
-// Uncompressed batches are built in dst. An error leaves dst as it was: ErrCount
+// dst grows by what the batch takes and little more, since batches are kept for
+// longer than they are built. An error leaves dst as it was: ErrCount
 // for no records, ErrCodec, or a *TooLargeError where a batch of that size
 // cannot be expressed.
 func Append(dst []byte, records []Record, codec Codec, producer Producer) ([]byte, error) {
@@ -47,7 +48,6 @@ func Append(dst []byte, records []Record, codec Codec, producer Producer) ([]byt
 		dst = append(dst, make([]byte, HeaderLen)...)
 		dst = appendRecords(dst, records)
 	} else {
-		dst = append(dst, make([]byte, HeaderLen)...)
 		dst, codec = appendCompressed(dst, records, codec, size)
 	}
 	batch := dst[start:]
@@ -72,18 +72,20 @@ func Append(dst []byte, records []Record, codec Codec, producer Producer) ([]byt
 	return dst, nil
 }
 
-// appendCompressed appends the records compressed by codec, or uncompressed if
-// that is not longer, and returns the codec that it was.
+// appendCompressed appends room for a header and the records compressed by codec,
+// or uncompressed if that is not longer, and returns the codec that it was.
 func appendCompressed(dst []byte, records []Record, codec Codec, size int) ([]byte, Codec) {
 	ws := getWorkspace()
 	defer ws.put()
-	encoded := appendRecords(ws.buffer(size), records)
-	start := len(dst)
-	dst = ws.compress(dst, encoded, codec)
-	if len(dst)-start < len(encoded) {
-		return dst, codec
+	body := appendRecords(ws.buffer(size), records)
+	if packed := ws.pack(body, codec); len(packed) < len(body) {
+		body = packed
+	} else {
+		codec = None
 	}
-	return append(dst[:start], encoded...), None
+	dst = slices.Grow(dst, HeaderLen+len(body))
+	dst = append(dst, make([]byte, HeaderLen)...)
+	return append(dst, body...), codec
 }
 
 // appendRecords appends the encoding of records. Their timestamps are stored as

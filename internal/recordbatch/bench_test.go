@@ -1,6 +1,9 @@
 package recordbatch
 
-import "testing"
+import (
+	"math/rand/v2"
+	"testing"
+)
 
 // benchBatch is about 1 MiB of records of 1 KiB.
 func benchBatch(b *testing.B, codec Codec) []byte {
@@ -92,5 +95,24 @@ func BenchmarkAppend(b *testing.B) {
 			}
 		}
 		b.ReportMetric(float64(len(dst))/float64(EncodedSizeMax(records)), "ratio")
+	})
+}
+
+// As a server does that keeps each batch until it is stored.
+func BenchmarkAppendToNil(b *testing.B) {
+	forCodecs(b, func(b *testing.B, codec Codec) {
+		records := likeRecords(1000, 1024)
+		for i := range records {
+			// Half of it does not compress.
+			random := rand.NewChaCha8([32]byte{byte(i), byte(i >> 8)})
+			_, _ = random.Read(records[i].Value[:512])
+		}
+		b.ReportAllocs()
+		b.SetBytes(1000 * 1024)
+		for b.Loop() {
+			if _, err := Append(nil, records, codec, NoProducer); err != nil {
+				b.Fatal(err)
+			}
+		}
 	})
 }

@@ -21,10 +21,11 @@ const (
 	sharedBytesMax = 256 << 10
 )
 
-// workspace is what (de)compressing one batch needs: a buffer, and encoders and
+// workspace is what (de)compressing one batch needs: buffers, and encoders and
 // decoders, made when first used. It serves one goroutine at a time.
 type workspace struct {
 	buf   []byte // what buffer hands out, empty
+	out   []byte // what pack compresses into, empty
 	src   bytes.Reader
 	dst   appender
 	gzipR *gzip.Reader
@@ -40,10 +41,13 @@ var workspaces = sync.Pool{New: func() any { return new(workspace) }}
 
 func getWorkspace() *workspace { return workspaces.Get().(*workspace) }
 
-// put returns the workspace, and its buffer with it.
+// put returns the workspace, and its buffers with it.
 func (w *workspace) put() {
 	if cap(w.buf) > pooledBytesMax {
 		w.buf = nil
+	}
+	if cap(w.out) > pooledBytesMax {
+		w.out = nil
 	}
 	w.src.Reset(nil)
 	workspaces.Put(w)
@@ -99,6 +103,13 @@ func (w *workspace) decompressInto(codec Codec, src []byte, limit int, buffer fu
 		return w.decompressZstd(src, limit, buffer)
 	}
 	return nil, fmt.Errorf("%w %d", ErrCodec, codec)
+}
+
+// pack returns src compressed, in memory of the workspace that is valid until put.
+func (w *workspace) pack(src []byte, codec Codec) []byte {
+	packed := w.compress(w.out[:0], src, codec)
+	w.out = packed[:0]
+	return packed
 }
 
 // compress appends src to dst, compressed.

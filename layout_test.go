@@ -29,6 +29,7 @@ var layers = []struct {
 	{"httpapi", 5},
 	{"cmd/", 6},
 	{"localstack", 7},
+	{"docs", 8},
 }
 
 func layerOf(path string) (layer int, ok bool) {

@@ -166,6 +166,7 @@ func (o nodeOptions) apiConfig() httpapi.Config {
 	cfg.DefaultPartitions = o.AutoCreatePartitions
 	cfg.RequestTimeout = o.RequestTimeout
 	cfg.FetchedBytesMax = o.MemoryLimit / 8
+	cfg.DecodingBytesMax = max(o.MemoryLimit/8, int64(cfg.DecompressedBytesMax))
 	return cfg
 }
 

@@ -2,6 +2,7 @@ package docs
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -59,6 +60,7 @@ var commandFlags = []struct{ document, command string }{
 	{"docs/HTTP.md", "consume"},
 	{"docs/HTTP.md", "bench produce"},
 	{"docs/HTTP.md", "bench fetch"},
+	{"docs/HTTP.md", "bench store"},
 }
 
 // TestFlagTables holds the tables of flags to what --help prints.
@@ -283,13 +285,7 @@ func metricsOfNode(t *testing.T) string {
 		}
 	}()
 	base := "http://" + address
-	deadline := time.Now().Add(blockTimeout)
-	for ask(t, base+"/readyz") != http.StatusOK {
-		if time.Now().After(deadline) {
-			t.Fatal("the node does not become ready")
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+	waitUntilReady(t, base)
 	for _, acks := range []string{"all", "1"} {
 		answer, err := http.Post(base+"/v1/topics/a/partitions/0/records?acks="+acks, "text/plain", strings.NewReader("record"))
 		if err != nil {
@@ -312,6 +308,21 @@ func metricsOfNode(t *testing.T) string {
 	return string(text)
 }
 
+func waitUntilReady(t *testing.T, base string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), blockTimeout)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for ask(t, base+"/readyz") != http.StatusOK {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatal("the node does not become ready")
+		}
+	}
+}
+
 // ask returns the status of a GET, 0 if there is no answer.
 func ask(t *testing.T, url string) int {
 	t.Helper()
@@ -323,7 +334,7 @@ func ask(t *testing.T, url string) int {
 	return answer.StatusCode
 }
 
-var metricName = regexp.MustCompile(`(?:Name: |counters?\(|histogram\(|gauge\()(?:"wadi_[a-z]+_" ?\+ ?)?"([a-z][a-z0-9_]*)"`)
+var metricName = regexp.MustCompile(`(?:Name: |counters?\(|histogram\(|gauge\()(?:"wadi_[a-z]+_" ?\+ ?)?"([a-z][a-z0-9_]*[a-z0-9])"`)
 
 // TestEveryMetricIsListed finds metrics in the source that no table has, also
 // those that a node shows only after a failure.

@@ -307,3 +307,27 @@ func TestDependenciesHaveAReason(t *testing.T) {
 		t.Error("go.mod requires nothing")
 	}
 }
+
+var logMessage = regexp.MustCompile("(?m)^\\| ((?:`[^`]+`(?:, )?)+)(?: with `[^`]+`)? \\| ")
+
+// TestLogMessagesExist finds messages that no node logs any more.
+func TestLogMessagesExist(t *testing.T) {
+	_, rest, _ := strings.Cut(readFile(t, "docs/OPERATIONS.md"), "\n## Logs\n")
+	section, _, _ := strings.Cut(rest, "\n## ")
+	var source strings.Builder
+	for _, name := range sourceFiles(t) {
+		source.WriteString(readFile(t, name))
+	}
+	seen := 0
+	for _, row := range logMessage.FindAllStringSubmatch(section, -1) {
+		for _, message := range names(row[1]) {
+			seen++
+			if !strings.Contains(source.String(), `"`+message+`"`) {
+				t.Errorf("docs/OPERATIONS.md explains the message %q, which nobody logs", message)
+			}
+		}
+	}
+	if seen < 10 {
+		t.Errorf("only %d messages were found", seen)
+	}
+}

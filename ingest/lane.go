@@ -57,6 +57,8 @@ func (l *lane) send(ctx context.Context, units []*unit) error {
 		return fmt.Errorf("seal a segment: %w", err) // a bug: what it is made of was validated
 	}
 	up.segment = sealed
+	l.metrics.segmentBytes.Observe(float64(len(sealed.Body)))
+	l.metrics.segmentUnits.Observe(float64(len(units)))
 	failpoint.Hit("ingest/after-seal")
 	go func() {
 		defer func() { <-l.uploads }()

@@ -2,6 +2,7 @@ package docs
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -59,6 +60,7 @@ var commandFlags = []struct{ document, command string }{
 	{"docs/HTTP.md", "consume"},
 	{"docs/HTTP.md", "bench produce"},
 	{"docs/HTTP.md", "bench fetch"},
+	{"docs/HTTP.md", "bench store"},
 }
 
 // TestFlagTables holds the tables of flags to what --help prints.
@@ -225,42 +227,56 @@ func TestErrorsTable(t *testing.T) {
 	holdSection(t, "docs/HTTP.md", "errors", markdownTable([]string{"status", "code", "", "retryable", "no side effects"}, rows))
 }
 
+// metric is one that a node shows.
+type metric struct {
+	name, kind, help string
+	labels           []string
+}
+
+// quietMetrics are those that a node shows only once something went wrong or a
+// snapshot was written.
+var quietMetrics = []metric{
+	{"wadi_journal_deletions_total", "counter", "Objects deleted, by what they are.", []string{"object"}},
+	{"wadi_journal_snapshots_total", "counter", "Snapshots written, by what became of them; taken: another node's was first.", []string{"result"}},
+	{"wadi_upload_put_failures_total", "counter", "PUTs of segments that failed, by reason.", []string{"reason"}},
+}
+
 var (
-	metricRow  = regexp.MustCompile("(?m)^\\| `(wadi_[a-z0-9_]+)` \\| ([a-z]+) \\|")
-	metricType = regexp.MustCompile(`(?m)^# TYPE (wadi_[a-z0-9_]+) ([a-z]+)$`)
+	metricHelp   = regexp.MustCompile(`(?m)^# HELP (wadi_[a-z0-9_]+) (.*)\n# TYPE wadi_[a-z0-9_]+ ([a-z]+)\n[a-z0-9_]+(?:\{(.*)\})?`)
+	metricLabel  = regexp.MustCompile(`([a-z]+)="`)
+	metricRow    = regexp.MustCompile("(?m)^\\| `(wadi_[a-z0-9_]+)` \\|")
+	metricSource = regexp.MustCompile(`(?:Name: |counters?\(|histogram\(|gauge\()(?:"wadi_[a-z]+_" ?\+ ?)?"([a-z][a-z0-9_]*[a-z0-9])"`)
 )
 
-// quietMetrics appear only once something went wrong or a snapshot was written.
-var quietMetrics = []string{"wadi_journal_deletions_total", "wadi_journal_snapshots_total", "wadi_upload_put_failures_total"}
-
-// TestMetricsTable compares the table of metrics with those of a running node.
+// TestMetricsTable holds the table of metrics to those of a running node.
 func TestMetricsTable(t *testing.T) {
-	documented := map[string]string{}
-	for _, m := range metricRow.FindAllStringSubmatch(readFile(t, "docs/OPERATIONS.md"), -1) {
-		if documented[m[1]] != "" {
-			t.Errorf("docs/OPERATIONS.md lists %s twice", m[1])
+	all := slices.Clone(quietMetrics)
+	for _, m := range metricHelp.FindAllStringSubmatch(metricsOfNode(t), -1) {
+		shown := metric{name: m[1], help: m[2], kind: m[3]}
+		for _, label := range metricLabel.FindAllStringSubmatch(m[4], -1) {
+			if label[1] != "le" {
+				shown.labels = append(shown.labels, label[1])
+			}
 		}
-		documented[m[1]] = m[2]
-	}
-	live := map[string]string{}
-	for _, m := range metricType.FindAllStringSubmatch(metricsOfNode(t), -1) {
-		live[m[1]] = m[2]
-	}
-	for name, kind := range live {
-		if documented[name] != kind {
-			t.Errorf("docs/OPERATIONS.md says %q of %s, which is a %s", documented[name], name, kind)
+		if slices.ContainsFunc(quietMetrics, func(q metric) bool { return q.name == shown.name }) {
+			t.Errorf("%s is not quiet", shown.name)
+			continue
 		}
+		all = append(all, shown)
 	}
-	for name := range documented {
-		if live[name] == "" && !slices.Contains(quietMetrics, name) {
-			t.Errorf("docs/OPERATIONS.md lists %s, which the node does not have", name)
+	if len(all) < 50 {
+		t.Fatalf("the node has only %d metrics", len(all))
+	}
+	slices.SortFunc(all, func(a, b metric) int { return cmp.Compare(a.name, b.name) })
+	var rows [][]string
+	for _, m := range all {
+		labels := ""
+		for _, label := range m.labels {
+			labels += " `" + label + "`"
 		}
+		rows = append(rows, []string{"`" + m.name + "`", m.kind, strings.TrimSpace(labels), m.help})
 	}
-	for _, name := range quietMetrics {
-		if documented[name] == "" {
-			t.Errorf("docs/OPERATIONS.md does not list %s", name)
-		}
-	}
+	holdSection(t, "docs/OPERATIONS.md", "metrics", markdownTable([]string{"metric", "type", "labels", ""}, rows))
 }
 
 // metricsOfNode starts a node, produces and fetches, and returns its metrics.
@@ -283,13 +299,7 @@ func metricsOfNode(t *testing.T) string {
 		}
 	}()
 	base := "http://" + address
-	deadline := time.Now().Add(blockTimeout)
-	for ask(t, base+"/readyz") != http.StatusOK {
-		if time.Now().After(deadline) {
-			t.Fatal("the node does not become ready")
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+	waitUntilReady(t, base)
 	for _, acks := range []string{"all", "1"} {
 		answer, err := http.Post(base+"/v1/topics/a/partitions/0/records?acks="+acks, "text/plain", strings.NewReader("record"))
 		if err != nil {
@@ -312,6 +322,21 @@ func metricsOfNode(t *testing.T) string {
 	return string(text)
 }
 
+func waitUntilReady(t *testing.T, base string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), blockTimeout)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for ask(t, base+"/readyz") != http.StatusOK {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatal("the node does not become ready")
+		}
+	}
+}
+
 // ask returns the status of a GET, 0 if there is no answer.
 func ask(t *testing.T, url string) int {
 	t.Helper()
@@ -323,8 +348,6 @@ func ask(t *testing.T, url string) int {
 	return answer.StatusCode
 }
 
-var metricName = regexp.MustCompile(`(?:Name: |counters?\(|histogram\(|gauge\()(?:"wadi_[a-z]+_" ?\+ ?)?"([a-z][a-z0-9_]*)"`)
-
 // TestEveryMetricIsListed finds metrics in the source that no table has, also
 // those that a node shows only after a failure.
 func TestEveryMetricIsListed(t *testing.T) {
@@ -335,7 +358,7 @@ func TestEveryMetricIsListed(t *testing.T) {
 		if !strings.Contains(text, `"github.com/prometheus/client_golang/prometheus"`) {
 			continue
 		}
-		for _, m := range metricName.FindAllStringSubmatch(text, -1) {
+		for _, m := range metricSource.FindAllStringSubmatch(text, -1) {
 			seen++
 			known := func(d []string) bool { return d[1] == m[1] || strings.HasSuffix(d[1], "_"+m[1]) }
 			if !slices.ContainsFunc(documented, known) {

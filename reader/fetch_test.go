@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -345,15 +345,23 @@ func TestOffsetAtTimeOfABatchBeyondTheLimit(t *testing.T) {
 	}
 }
 
-// reads returns the keys that were read from the store so far.
+// reads returns the keys that were read from the store since the last call.
 func (l *log) reads() func() []string {
-	var keys []string
-	l.store.SetHook(func(_, key string) { keys = append(keys, key) })
+	var (
+		mu   sync.Mutex
+		keys []string
+	)
+	l.store.SetHook(func(_, key string) {
+		mu.Lock()
+		defer mu.Unlock()
+		keys = append(keys, key)
+	})
 	return func() []string {
 		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
 		got := keys
 		keys = nil
-		slices.Sort(got)
 		return got
 	}
 }
@@ -388,7 +396,7 @@ func TestReadAhead(t *testing.T) {
 	})
 }
 
-func TestReadAheadStopsAtUntilAndYields(t *testing.T) {
+func TestReadAheadStopsAtUntil(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLog(t)
 		for range 8 {
@@ -398,24 +406,41 @@ func TestReadAheadStopsAtUntilAndYields(t *testing.T) {
 		reads := l.reads()
 		q := query(part(0), 0)
 		q.MaxRecords, q.Until = 1, 3
-		for q.Offset = 0; q.Offset < 3; q.Offset++ {
+		for ; q.Offset < q.Until; q.Offset++ {
 			l.check(r, q)
 		}
 		if got := reads(); len(got) != 3 {
 			t.Errorf("read %d objects", len(got))
 		}
-		// A store that hangs: what is read ahead stays within its limit.
-		l.store.SetHook(nil)
-		q.Until = NoUntil
-		l.check(r, q)
-		l.store.Add(faultstore.Rule{Skip: 1, Times: faultstore.Always, Fault: faultstore.DelayBy(time.Minute)})
-		q.Offset = 4
-		l.check(r, q)
+	})
+}
+
+func TestReadAheadYieldsToLoads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLog(t)
+		id := l.commit(small(0, 1))
+		l.commit(small(1, 1))
+		o, _ := l.replica.recent.Object(id)
+		next, _ := (&loader{cfg: DefaultConfig()}).wholePiece(o, l.replica.recent.Partition(part(0)).Extents(0, 1)[0])
+		r := l.reader(func(c *Config) { c.LoadBytesMax = 1 })
+		l.store.Add(faultstore.Rule{Times: faultstore.Always, Fault: faultstore.DelayBy(time.Second)})
+		var other sync.WaitGroup
+		other.Go(func() { l.check(r, query(part(1), 0)) })
 		synctest.Wait()
-		if r.loader.aheads != 0 && r.loader.aheads > 2*4 {
-			t.Errorf("%d loads ahead", r.loader.aheads)
+		if r.loader.ahead(&next.sources[0], 8) {
+			t.Error("read ahead beside a load that takes all of the budget")
 		}
-		time.Sleep(time.Hour)
+		other.Wait()
+		if r.loader.ahead(&next.sources[0], 0) {
+			t.Error("read ahead beyond the limit")
+		}
+		if !r.loader.ahead(&next.sources[0], 1) {
+			t.Error("did not read ahead although nothing else is loaded")
+		}
+		l.check(r, query(part(0), 0)) // shares that load
+		if n := l.store.Count(objstore.OpGet); n != 2 {
+			t.Errorf("%d requests, expected 2", n)
+		}
 		synctest.Wait()
 		l.checkIdle(r)
 	})

@@ -57,6 +57,10 @@ func TestFetchAgainstModel(t *testing.T) {
 			},
 		}
 		rt.Repeat(actions)
+		for _, r := range readers {
+			r.loader.running.Wait() // no fetch is under way
+			l.checkIdle(r)
+		}
 	})
 }
 

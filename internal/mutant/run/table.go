@@ -37,6 +37,7 @@ var table = []row{
 	{mutant.SkipSequenceCheck, "catalog", "TestProducerSequence", nil},
 	{mutant.SkipSequenceCheck, "catalog", "TestStateAgainstModel", quickRapid},
 	{mutant.SkipConfirm, "catalog", "TestSimulation", nil},
+	{mutant.SkipReadCRC, "reader", "TestFlippedByteIsNeverServed", nil},
 	{mutant.SkipPutChecksum, "internal/objstore/s3store", "TestCorruptPutIsRefused", nil},
 }
 

@@ -202,15 +202,15 @@ func (g *Ingester) validateBatches(ctx context.Context, topic *catalog.Topic, bo
 		if err != nil {
 			return nil, err
 		}
-		h, err := recordbatch.Validate(data, limits)
-		if err != nil {
+		if _, err := recordbatch.Validate(data, limits); err != nil {
 			return nil, atPos(err, pos)
 		}
 		recordbatch.PatchBaseOffset(data, 0)
 		if topic.Config.MessageTimestampType == catalog.LogAppendTime {
 			recordbatch.StampLogAppendTime(data, now)
 		}
-		if h, err = recordbatch.ParseHeader(data); err != nil {
+		h, err := recordbatch.ParseHeader(data)
+		if err != nil {
 			return nil, err
 		}
 		batches = append(batches, segment.Batch{Data: data, Header: h})

@@ -10,6 +10,14 @@ import (
 // putsPerFlush is what a flush costs: the segment and its journal slot.
 const putsPerFlush = 2
 
+// After a segment of several requests was settled, those who sent them are
+// likely to send the next at once. They are waited for, a quarter of the time
+// that the segment took and gatherMax at most.
+const (
+	gatherShare = 4
+	gatherMax   = 2 * time.Millisecond
+)
+
 // openSegment gathers units until it is sealed.
 type openSegment struct {
 	units   []*unit
@@ -29,7 +37,9 @@ func (o *openSegment) add(u *unit, now time.Time) {
 
 // flushController decides when the open segment is sealed: on size, on age, or
 // at once while nothing is in flight. So a lone request travels alone and one
-// of many joins those that came while the last segment was under way.
+// of many joins those that came while the last segment was under way, and those
+// whose senders had just been answered. Without the latter, requests of many
+// lockstep producers would split into two halves that take turns.
 //
 // All its fields belong to the holder of Ingester.mu.
 type flushController struct {
@@ -37,6 +47,10 @@ type flushController struct {
 	budget   *rate.Limiter // nil: no ceiling
 	inFlight int           // segments sealed and not settled
 	open     openSegment
+	sealed   time.Time // when the newest segment was sealed
+
+	gatherUntil time.Time // until then, while nothing is in flight,
+	gatherUnits int       // wait for so many units
 }
 
 func newFlushController(cfg Config) flushController {
@@ -71,6 +85,8 @@ func (f *flushController) decide(now time.Time, draining bool) (cause string, wa
 		return "size", 0
 	case draining:
 		return "drain", 0
+	case f.gathering(now):
+		return "", f.gatherUntil.Sub(now)
 	case f.inFlight == 0:
 		cause = "idle"
 	case age >= f.cfg.FlushInterval:
@@ -85,12 +101,34 @@ func (f *flushController) decide(now time.Time, draining bool) (cause string, wa
 	return "", time.Duration(missing / f.cfg.PutBudget * float64(time.Second))
 }
 
+// gathering tells that the senders of the last segment are being waited for.
+func (f *flushController) gathering(now time.Time) bool {
+	return f.inFlight == 0 && len(f.open.units) < f.gatherUnits && now.Before(f.gatherUntil)
+}
+
 // seal hands out the open segment's units and begins the next one.
-func (f *flushController) seal() []*unit {
+func (f *flushController) seal(now time.Time) []*unit {
 	units := f.open.units
 	f.open = openSegment{}
 	f.inFlight++
+	f.sealed = now
+	f.gatherUnits = 0
 	return units
+}
+
+// settled takes note that a segment of so many units is no longer in flight.
+func (f *flushController) settled(now time.Time, units int) {
+	f.inFlight--
+	if all := len(f.open.units) + units; f.inFlight == 0 && all > 1 {
+		f.gatherUnits = all
+		f.gatherUntil = now.Add(min(now.Sub(f.sealed)/gatherShare, gatherMax))
+	}
+}
+
+// due tells that a unit that was just added is a reason to decide.
+func (f *flushController) due() bool {
+	n := len(f.open.units)
+	return n == 1 || n == f.gatherUnits || f.full()
 }
 
 // runFlush seals segments and hands them to the lane, in order.
@@ -99,10 +137,11 @@ func (g *Ingester) runFlush(ctx context.Context) error {
 	defer timer.Stop()
 	for {
 		g.mu.Lock()
-		cause, wait := g.flush.decide(time.Now(), g.draining)
+		now := time.Now()
+		cause, wait := g.flush.decide(now, g.draining)
 		var units []*unit
 		if cause != "" {
-			units = g.flush.seal()
+			units = g.flush.seal(now)
 		}
 		g.mu.Unlock()
 		if units != nil {
@@ -132,10 +171,11 @@ func (g *Ingester) wakeFlush() {
 	}
 }
 
-// flushSettled tells the controller that a segment is no longer in flight.
-func (g *Ingester) flushSettled() {
+// flushSettled tells the controller that a segment of so many units is no
+// longer in flight.
+func (g *Ingester) flushSettled(units int) {
 	g.mu.Lock()
-	g.flush.inFlight--
+	g.flush.settled(time.Now(), units)
 	g.mu.Unlock()
 	g.wakeFlush()
 }

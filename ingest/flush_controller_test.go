@@ -73,7 +73,7 @@ func TestPutBudget(t *testing.T) {
 		f.open.add(unitOf(10, 0), now)
 		cause, wait := f.decide(now, false)
 		if cause != "" {
-			f.seal()
+			f.seal(now)
 			f.inFlight = 0
 			flushes++
 		} else if wait <= 0 {
@@ -87,5 +87,68 @@ func TestPutBudget(t *testing.T) {
 	f.open.add(unitOf(int(cfg.FlushBytes), 0), now)
 	if cause, _ := f.decide(now, false); cause != "size" {
 		t.Errorf("a full segment waits for the budget: %q", cause)
+	}
+}
+
+// TestGather lets segments settle and looks at who is waited for, and for how long.
+func TestGather(t *testing.T) {
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		name     string
+		settled  int           // units of the segment that was in flight
+		took     time.Duration // from its seal
+		waiting  int           // units that came meanwhile
+		back     int           // units that came after it was settled
+		after    time.Duration // the settlement
+		draining bool
+		want     string
+		wait     time.Duration
+	}{
+		{name: "one producer in lockstep", settled: 1, took: 4 * time.Millisecond, back: 1, want: "idle"},
+		{name: "the other half", settled: 2, took: 4 * time.Millisecond, waiting: 2, wait: time.Millisecond},
+		{name: "some are back", settled: 2, took: 4 * time.Millisecond, waiting: 2, back: 1, after: 400 * time.Microsecond, wait: 600 * time.Microsecond},
+		{name: "all are back", settled: 2, took: 4 * time.Millisecond, waiting: 2, back: 2, want: "idle"},
+		{name: "the first of those who were together", settled: 4, took: 4 * time.Millisecond, back: 1, wait: time.Millisecond},
+		{name: "they do not come", settled: 2, took: 4 * time.Millisecond, waiting: 2, after: time.Millisecond, want: "idle"},
+		{name: "a slow store", settled: 2, took: time.Second, waiting: 1, wait: gatherMax},
+		{name: "draining", settled: 2, took: 4 * time.Millisecond, waiting: 2, draining: true, want: "drain"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := newFlushController(DefaultConfig())
+			add := func(n int, now time.Time) {
+				for range n {
+					f.open.add(unitOf(10, 0), now)
+				}
+			}
+			add(c.settled, start)
+			if cause, _ := f.decide(start, false); cause != "idle" {
+				t.Fatalf("the first is not sealed at once: %q", cause)
+			}
+			f.seal(start)
+			settled := start.Add(c.took)
+			add(c.waiting, settled)
+			f.settled(settled, c.settled)
+			add(c.back, settled)
+			if cause, wait := f.decide(settled.Add(c.after), c.draining); cause != c.want || wait != c.wait {
+				t.Errorf("decide: %q after %s, expected %q after %s", cause, wait, c.want, c.wait)
+			}
+		})
+	}
+}
+
+// TestGatheredUnitsAreNoticed: the controller is woken by the last that it waits for.
+func TestGatheredUnitsAreNoticed(t *testing.T) {
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	f := newFlushController(DefaultConfig())
+	for range 3 {
+		f.open.add(unitOf(10, 0), start)
+	}
+	f.seal(start)
+	f.settled(start.Add(4*time.Millisecond), 3)
+	for n, want := range []bool{true, false, true} { // the first sets the timer
+		f.open.add(unitOf(10, 0), start)
+		if got := f.due(); got != want {
+			t.Errorf("unit %d: due is %v", n+1, got)
+		}
 	}
 }

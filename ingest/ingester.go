@@ -238,7 +238,7 @@ func (g *Ingester) enqueue(u *unit, acks Acks) (wal.Ticket, error) {
 	u.number = g.number
 	g.flush.open.add(u, time.Now())
 	g.unsettled++
-	if len(g.flush.open.units) == 1 || g.flush.full() {
+	if g.flush.due() {
 		g.wakeFlush()
 	}
 	return ticket, nil
@@ -270,7 +270,7 @@ func (g *Ingester) segmentSettled(s *sealedSegment) {
 	g.unsettled -= len(s.units)
 	g.closeIfDrained()
 	g.mu.Unlock()
-	g.flushSettled()
+	g.flushSettled(len(s.units))
 }
 
 // closeIfDrained wants mu held.

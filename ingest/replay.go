@@ -116,7 +116,7 @@ func (g *Ingester) sendFrames(ctx context.Context, l *lane, old *wal.Leftover, l
 	flush := newFlushController(g.cfg)
 	count := 0
 	send := func() error {
-		if err := l.send(ctx, flush.seal()); err != nil {
+		if err := l.send(ctx, flush.seal(time.Time{})); err != nil {
 			return err
 		}
 		select {

@@ -40,13 +40,17 @@ func TestObjection(t *testing.T) {
 	}
 }
 
-func TestRulesWithoutRow(t *testing.T) {
+// TestEveryRuleHasARow: none is left out without a test that must notice.
+func TestEveryRuleHasARow(t *testing.T) {
 	rules, err := declaredRules("../mutant.go")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(rules) < 10 {
 		t.Fatalf("found only %q", rules)
+	}
+	for _, rule := range withoutRow(rules, table) {
+		t.Errorf("%s has no row", rule)
 	}
 	if got := withoutRow([]string{table[0].mutant, "new-rule"}, table); len(got) != 1 || got[0] != "new-rule" {
 		t.Errorf("got %q", got)

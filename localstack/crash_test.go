@@ -346,3 +346,12 @@ func (c *crash) recover() {
 		}
 	}
 }
+
+// checkLog reads the log and compares it with the ledger.
+func (l *load) checkLog(ctx context.Context, api *apiClient) error {
+	log, err := readLog(ctx, api, l.topic, l.partitions)
+	if err != nil {
+		return err
+	}
+	return l.ledger.check(log)
+}

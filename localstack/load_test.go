@@ -165,7 +165,6 @@ type load struct {
 	ledger     *ledger
 	kinds      map[kind]int       // producers of each kind
 	recordSize int                // bytes of a value at least
-	wide       bool               // requests for all partitions, of which some are checked
 	extra      int                // acknowledged requests of each producer after finish
 	watch      func(kind, answer) // of each answer, if not nil
 
@@ -449,13 +448,4 @@ func readPartition(ctx context.Context, api *apiClient, path string) ([]string, 
 		return nil, fmt.Errorf("%d records, and the end is %d", len(ids), bounds.End)
 	}
 	return ids, nil
-}
-
-// checkLog reads the log and compares it with the ledger.
-func (l *load) checkLog(ctx context.Context, api *apiClient) error {
-	log, err := readLog(ctx, api, l.topic, l.partitions)
-	if err != nil {
-		return err
-	}
-	return l.ledger.check(log)
 }

@@ -1,6 +1,7 @@
 package docs
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -245,4 +246,88 @@ func anchors(text string) (all []string) {
 		all = append(all, strings.ReplaceAll(id, " ", "-"))
 	}
 	return all
+}
+
+var (
+	decisionName = regexp.MustCompile(`^docs/decisions/(\d{4})-[a-z0-9-]+\.md$`)
+	requirement  = regexp.MustCompile(`(?m)^\t(\S+) v\S+$`)
+	dependency   = regexp.MustCompile("(?m)^\\| `([^`]+)` \\| \\S")
+)
+
+// TestDecisions checks that each note has its number, its sections and its
+// place in the index.
+func TestDecisions(t *testing.T) {
+	index := strings.Join(strings.Fields(readFile(t, "docs/decisions/README.md")), " ") // however it is wrapped
+	next := 1
+	for _, document := range documents(t) {
+		if !strings.HasPrefix(document, "docs/decisions/") || document == "docs/decisions/README.md" {
+			continue
+		}
+		m := decisionName.FindStringSubmatch(document)
+		if m == nil || m[1] != fmt.Sprintf("%04d", next) {
+			t.Errorf("%s should begin with %04d-", document, next)
+		}
+		next++
+		text := readFile(t, document)
+		title, _, _ := strings.Cut(strings.TrimPrefix(text, "# "), "\n")
+		for _, section := range []string{"\n## Context\n", "\n## Decision\n", "\n## Rejected\n", "\n## Cost in store requests\n"} {
+			if !strings.Contains(text, section) {
+				t.Errorf("%s lacks a section %q", document, strings.TrimSpace(section))
+			}
+		}
+		if entry := fmt.Sprintf("* [%s](%s)", title, filepath.Base(document)); !strings.Contains(index, entry) {
+			t.Errorf("docs/decisions/README.md lacks %q", entry)
+		}
+	}
+	if next < 10 {
+		t.Errorf("there are %d decisions", next-1)
+	}
+}
+
+// TestDependenciesHaveAReason holds the table of dependencies to go.mod.
+func TestDependenciesHaveAReason(t *testing.T) {
+	var required, explained []string
+	for _, m := range requirement.FindAllStringSubmatch(readFile(t, "go.mod"), -1) {
+		required = append(required, m[1]) // lines of indirect ones end in a comment
+	}
+	for _, m := range dependency.FindAllStringSubmatch(readFile(t, "docs/decisions/0010-dependencies.md"), -1) {
+		explained = append(explained, m[1])
+	}
+	for _, module := range required {
+		if !slices.Contains(explained, module) {
+			t.Errorf("docs/decisions/0010-dependencies.md does not say what %s is for", module)
+		}
+	}
+	for _, module := range explained {
+		if !slices.Contains(required, module) {
+			t.Errorf("docs/decisions/0010-dependencies.md lists %s, which is no direct dependency", module)
+		}
+	}
+	if len(required) == 0 {
+		t.Error("go.mod requires nothing")
+	}
+}
+
+var logMessage = regexp.MustCompile("(?m)^\\| ((?:`[^`]+`(?:, )?)+)(?: with `[^`]+`)? \\| ")
+
+// TestLogMessagesExist finds messages that no node logs any more.
+func TestLogMessagesExist(t *testing.T) {
+	_, rest, _ := strings.Cut(readFile(t, "docs/OPERATIONS.md"), "\n## Logs\n")
+	section, _, _ := strings.Cut(rest, "\n## ")
+	var source strings.Builder
+	for _, name := range sourceFiles(t) {
+		source.WriteString(readFile(t, name))
+	}
+	seen := 0
+	for _, row := range logMessage.FindAllStringSubmatch(section, -1) {
+		for _, message := range names(row[1]) {
+			seen++
+			if !strings.Contains(source.String(), `"`+message+`"`) {
+				t.Errorf("docs/OPERATIONS.md explains the message %q, which nobody logs", message)
+			}
+		}
+	}
+	if seen < 10 {
+		t.Errorf("only %d messages were found", seen)
+	}
 }

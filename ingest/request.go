@@ -65,7 +65,7 @@ var (
 
 // OverloadedError refuses a request for now; nothing of it was stored.
 type OverloadedError struct {
-	Reason     string // "buffers full", "store away", "draining", "write-ahead buffer full", "write-ahead buffer failed"
+	Reason     string // "starting", "buffers full", "draining", "stopped", "write-ahead buffer full", "write-ahead buffer failed"
 	RetryAfter time.Duration
 }
 

@@ -267,7 +267,7 @@ func (m *MinIO) Stop() error { return errors.Join(m.process.stop(), m.removeDir(
 func (m *MinIO) Kill() error { return m.process.kill() }
 
 // Pause freezes the server: connections stay open and nothing is answered.
-func (m *MinIO) Pause() error { return m.process.signal(syscall.SIGSTOP) }
+func (m *MinIO) Pause() error { return m.process.pause() }
 
 // Resume ends a Pause.
 func (m *MinIO) Resume() error { return m.process.signal(syscall.SIGCONT) }

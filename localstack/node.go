@@ -196,7 +196,7 @@ func (n *Node) Kill() error {
 
 // Pause freezes the node, as a long garbage collection or a virtual machine
 // that is moved would.
-func (n *Node) Pause() error { return n.process.signal(syscall.SIGSTOP) }
+func (n *Node) Pause() error { return n.process.pause() }
 
 // Resume ends a Pause.
 func (n *Node) Resume() error { return n.process.signal(syscall.SIGCONT) }

@@ -54,6 +54,25 @@ func (p *process) signal(s syscall.Signal) error {
 	}
 }
 
+// pause freezes the process, and returns when it stands still.
+func (p *process) pause() error {
+	if err := p.signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for {
+		if ok, err := stopped(p.cmd.Process.Pid); ok || err != nil {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-p.done:
+			return os.ErrProcessDone
+		}
+	}
+}
+
 // stop ends the process by SIGTERM, or by SIGKILL if that does not help.
 func (p *process) stop() error { return p.stopWithin(stopTimeout) }
 

@@ -232,6 +232,9 @@ func (c *Catalog) follow(ctx context.Context, sent time.Time) error {
 	return err
 }
 
+// claimsInARowMax bounds the claims that are tried without a pause.
+const claimsInARowMax = 20
+
 func (c *Catalog) deposed(taker journal.Entry) {
 	c.leader = false
 	spread := c.cfg.ClaimDelayMax - c.cfg.ClaimDelayMin
@@ -240,39 +243,57 @@ func (c *Catalog) deposed(taker journal.Entry) {
 	c.logger.Info("lost the lead", "slot", taker.Slot, "epoch", taker.Epoch, "leader", taker.Writer)
 }
 
-// claim begins an epoch of our own. Losing the slot to another writer is no
-// error: the replica follows, and claims again later if need be.
+// claim begins an epoch of our own. A leader under load leaves no slot free for
+// longer than a PUT takes, so a claim has to come right after a listing, and
+// again at once if the leader was faster; some tries in a row, so that two busy
+// nodes do take turns. Losing them all is no error: it claims again later if need be.
 func (c *Catalog) claim(ctx context.Context) error {
+	for tries := 1; ; tries++ {
+		if err := c.follow(ctx, time.Now()); err != nil {
+			return err
+		}
+		taker, err := c.claimNext(ctx)
+		if err != nil || c.leader {
+			return err
+		}
+		if tries == claimsInARowMax {
+			c.deposed(taker)
+			return nil
+		}
+	}
+}
+
+// claimNext claims the slot after the replica's last, or returns whose it is.
+func (c *Catalog) claimNext(ctx context.Context) (taker journal.Entry, err error) {
 	questions := c.takeQuestions()
 	e := c.nextEntry(journal.Claim)
 	e.Epoch++
 	sent := time.Now()
-	_, err := c.journal.WriteClaim(ctx, &e)
+	_, err = c.journal.WriteClaim(ctx, &e)
 	var taken *journal.TakenError
 	switch {
 	case errors.As(err, &taken):
 		c.giveBackQuestions(questions)
-		c.deposed(taken.Entry)
-		return c.follow(ctx, time.Now())
+		return taken.Entry, nil
 	case err != nil:
 		// Void, or not known to be valid: either way this replica may not
 		// write. A claim of ours that turns out to have landed is found when
 		// the journal is read again, as any other's would be.
 		c.giveBackQuestions(questions)
 		c.logger.Warn("claim failed", "slot", e.Slot, "epoch", e.Epoch, "error", err)
-		return errReload
+		return e, errReload
 	}
 	next := *c.replica
 	next.state = c.replica.state.Clone()
 	if err := next.apply(&e, newTouched()); err != nil {
-		return err
+		return e, err
 	}
 	c.replica, c.leader = &next, true
 	c.publish(sent)
 	c.answer(questions)
 	c.metrics.claims.Inc()
 	c.logger.Info("took the lead", "slot", e.Slot, "epoch", e.Epoch)
-	return nil
+	return e, nil
 }
 
 func (c *Catalog) nextEntry(kind journal.Kind) journal.Entry {

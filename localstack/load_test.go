@@ -28,11 +28,6 @@ const (
 
 	// retryPause is how long a producer waits after it was refused.
 	retryPause = 20 * time.Millisecond
-	// widePartitions is as many as one commit may name, and one in wideSample of
-	// them is read back.
-	widePartitions = 8000
-	wideSample     = 500
-
 	// loadDeadline bounds what a test waits for; far beyond what it takes.
 	loadDeadline = 2 * time.Minute
 )
@@ -164,6 +159,7 @@ func eventually(ctx context.Context, done func() error) error {
 // told to finish.
 type load struct {
 	api        *apiClient
+	name       string // begins the names of its producers
 	topic      string
 	partitions int
 	ledger     *ledger
@@ -196,6 +192,27 @@ func (l *load) start(ctx context.Context) {
 	})
 }
 
+// run starts the producers, and ends them with the test if it has not finished them.
+func (l *load) run(ctx context.Context, t testing.TB) {
+	ctx, cancel := context.WithCancel(ctx)
+	l.start(ctx)
+	t.Cleanup(func() {
+		cancel()
+		_ = l.group.Wait()
+	})
+}
+
+// awaitAcks returns when that many more requests of a kind are acknowledged.
+func (l *load) awaitAcks(ctx context.Context, k kind, more int) error {
+	want := l.ledger.count(k, acked) + more
+	return eventually(ctx, func() error {
+		if got := l.ledger.count(k, acked); got < want {
+			return fmt.Errorf("%d requests of kind %s are acknowledged, not yet %d", got, k, want)
+		}
+		return nil
+	})
+}
+
 // finish lets every producer end after some more requests, and waits.
 func (l *load) finish() error {
 	close(l.finishing)
@@ -215,7 +232,7 @@ func (l *load) createTopic(ctx context.Context) error {
 
 // produce is one producer: one request at a time, until some after finish.
 func (l *load) produce(ctx context.Context, k kind, i int) error {
-	name := fmt.Sprintf("%s%d", k, i)
+	name := fmt.Sprintf("%s%s%d", l.name, k, i)
 	var id producerID
 	if k == idempotent {
 		if err := l.newProducer(ctx, &id); err != nil {
@@ -266,7 +283,7 @@ func (l *load) deliver(ctx context.Context, r *sentRequest, path, media string, 
 		switch {
 		case a.outcome == acked:
 			bases := a.bases()
-			if r.kind != plainOne && len(bases) < len(r.parts) {
+			if r.kind != plainOne && len(bases) != len(r.parts) {
 				return a, fmt.Errorf("answer names %d partitions of %d: %s", len(bases), len(r.parts), a)
 			}
 			l.ledger.settle(r, acked, bases)
@@ -329,17 +346,6 @@ func (l *load) build(r *sentRequest, i, n int, id *producerID) (path, media stri
 	}
 	onPartition := fmt.Sprintf("/v1/topics/%s/partitions/%d/records?acks=%s", l.topic, first, acks)
 	switch {
-	case l.wide:
-		body = []byte(`{"records":[`)
-		for partition := range int32(l.partitions) {
-			value := "-"
-			if partition%wideSample == 0 {
-				value = part(partition, 1)[0]
-			}
-			body = fmt.Appendf(body, `{"value":%q,"partition":%d},`, value, partition)
-		}
-		body = append(bytes.TrimSuffix(body, []byte(",")), "]}"...)
-		return fmt.Sprintf("/v1/topics/%s/records?acks=%s", l.topic, acks), mediaJSON, body, nil
 	case r.kind == idempotent:
 		var records []recordbatch.Record
 		for _, value := range part(first, 1+n%4) {
@@ -388,12 +394,11 @@ func noise(seed, size int) string {
 	return string(b)
 }
 
-// readLog reads partitions of a topic from a node, one in every step: the ids of
-// the records by partition and offset. Offsets must be dense from 0, and each
-// batch as its CRC says.
-func readLog(ctx context.Context, api *apiClient, topic string, partitions, step int) ([][]string, error) {
+// readLog reads a topic from a node: the ids of the records by partition and
+// offset. Offsets must be dense from 0, and each batch as its CRC says.
+func readLog(ctx context.Context, api *apiClient, topic string, partitions int) ([][]string, error) {
 	log := make([][]string, partitions)
-	for p := 0; p < partitions; p += step {
+	for p := range log {
 		var err error
 		if log[p], err = readPartition(ctx, api, fmt.Sprintf("/v1/topics/%s/partitions/%d/", topic, p)); err != nil {
 			return nil, fmt.Errorf("read partition %d: %w", p, err)
@@ -448,11 +453,7 @@ func readPartition(ctx context.Context, api *apiClient, path string) ([]string, 
 
 // checkLog reads the log and compares it with the ledger.
 func (l *load) checkLog(ctx context.Context, api *apiClient) error {
-	step := 1
-	if l.wide {
-		step = wideSample
-	}
-	log, err := readLog(ctx, api, l.topic, l.partitions, step)
+	log, err := readLog(ctx, api, l.topic, l.partitions)
 	if err != nil {
 		return err
 	}

@@ -210,6 +210,16 @@ func (n *Node) Stop() error {
 	if err := n.process.stopWithin(nodeStopTimeout); err != nil {
 		return err
 	}
+	return n.WaitEnd(context.Background())
+}
+
+// WaitEnd returns when the process has ended: nil if its exit status was 0.
+func (n *Node) WaitEnd(ctx context.Context) error {
+	select {
+	case <-n.process.done:
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the node's end: %w", ctx.Err())
+	}
 	if n.process.err != nil {
 		return fmt.Errorf("node: %w; end of its log:\n%s", n.process.err, n.LogTail())
 	}

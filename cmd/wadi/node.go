@@ -44,7 +44,8 @@ type node struct {
 // runNode runs a node until ctx ends, then drains it. It returns nil if
 // nothing that it held was left behind.
 func runNode(ctx context.Context, o nodeOptions, logger *slog.Logger) error {
-	debug.SetMemoryLimit(o.MemoryLimit)
+	// The runtime's limit leaves out the program's code and the threads' stacks.
+	debug.SetMemoryLimit(o.MemoryLimit - o.MemoryLimit/8)
 	listener, err := net.Listen("tcp", o.Listen)
 	if err != nil {
 		return err
@@ -166,6 +167,7 @@ func (o nodeOptions) apiConfig() httpapi.Config {
 	cfg.DefaultPartitions = o.AutoCreatePartitions
 	cfg.RequestTimeout = o.RequestTimeout
 	cfg.FetchedBytesMax = o.MemoryLimit / 8
+	cfg.FetchBytesMax = int(min(int64(cfg.FetchBytesMax), cfg.FetchedBytesMax))
 	cfg.DecodingBytesMax = max(o.MemoryLimit/8, int64(cfg.DecompressedBytesMax))
 	return cfg
 }

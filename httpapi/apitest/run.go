@@ -99,6 +99,13 @@ func (r *runner) ends(t *testing.T) string {
 
 // run sends a case as it is described: no HTTP client would send all of them.
 func (r *runner) run(t *testing.T, c Case) {
+	method := c.Method
+	if method == "" {
+		method = http.MethodPost
+	}
+	// Before the connection: some bodies take time to make, and the node's clock
+	// for the header runs from the connection on.
+	head, body := r.encode(c, method)
 	conn, err := net.Dial("tcp", r.base.Host)
 	if err != nil {
 		t.Fatal(err)
@@ -111,11 +118,6 @@ func (r *runner) run(t *testing.T, c Case) {
 	if err := conn.SetDeadline(time.Now().Add(answerTimeout)); err != nil {
 		t.Fatal(err)
 	}
-	method := c.Method
-	if method == "" {
-		method = http.MethodPost
-	}
-	head, body := r.encode(c, method)
 	go func() {
 		defer close(sent)
 		// A node that refuses need not take all; the answer is what counts.

@@ -20,6 +20,7 @@ import (
 // The loads. What they have in common is in produceArgs.
 const (
 	saturating     = 48 // requests of 1 MiB in flight that fill the node
+	saturatingText = 32 // likewise of JSON, which takes up more of the node's budget than its bytes
 	idleRate       = 20 // single requests per second that leave it idle
 	backgroundRate = 40 // MiB per second of uploads beside acks=1
 	manyClients    = 64
@@ -221,12 +222,13 @@ func (s *sitting) saturate(ctx context.Context, node *localstack.Node, raw *rawS
 		rates = append(rates, r)
 		return err
 	}
-	produce := func(topic, format string) func() error {
+	produce := func(topic, format string, connections int) func() error {
 		return func() error {
-			return s.measure(ctx, node, "produce."+format, s.produceArgs(topic, format, saturating)...)
+			return s.measure(ctx, node, "produce."+format, s.produceArgs(topic, format, connections)...)
 		}
 	}
-	err := inOrder(rawPut, produce(historyTopic, "recordbatch"), rawPut, produce(textTopic, "ndjson"), produce(textTopic, "json"), rawPut)
+	err := inOrder(rawPut, produce(historyTopic, "recordbatch", saturating), rawPut,
+		produce(textTopic, "ndjson", saturatingText), produce(textTopic, "json", saturatingText), rawPut)
 	s.addRates("raw.put", rates)
 	return err
 }

@@ -83,7 +83,7 @@ func (s *sitting) measure(ctx context.Context, node *localstack.Node, name strin
 		"cpu_per_request":     (after.cpu - before.cpu).Seconds() / float64(result.Requests),
 		"peak_bytes":          float64(after.peak),
 		"puts_per_gib":        (after.puts - before.puts) / size,
-		"requests_per_gib":    (after.requests - before.requests) / size,
+		"store_bytes_read":    (after.read - before.read) / float64(result.Bytes),
 		"client_cpu_per_gib":  result.ClientCPUSeconds / size,
 	} {
 		s.figures.add(name+"."+figure, value)
@@ -102,7 +102,8 @@ type costs struct {
 	cpu      time.Duration
 	peak     int64 // highest memory since costs were asked for the last time
 	puts     float64
-	requests float64
+	requests float64 // of all kinds
+	read     float64 // bytes, from the store
 }
 
 func (s *sitting) costs(ctx context.Context, node *localstack.Node) (costs, error) {
@@ -110,7 +111,11 @@ func (s *sitting) costs(ctx context.Context, node *localstack.Node) (costs, erro
 	if err != nil {
 		return costs{}, err
 	}
-	c := costs{puts: metrics.requests("put", "put-if-absent", "put-stream"), requests: metrics.requests()}
+	c := costs{
+		puts:     metrics.sum(storeRequests, "put", "put-if-absent", "put-stream"),
+		requests: metrics.sum(storeRequests),
+		read:     metrics.sum(storeBytes, "get", "get-range"),
+	}
 	if c.cpu, c.peak, err = node.Usage(); err != nil {
 		return c, err
 	}

@@ -53,12 +53,17 @@ func parseMetrics(r io.Reader) (nodeMetrics, error) {
 	return m, lines.Err()
 }
 
-// requests counts the requests that the node has sent to the store, with one of
-// the operations or, if none is given, of any kind.
-func (m nodeMetrics) requests(ops ...string) float64 {
+// Counters of a node by the operation on the store.
+const (
+	storeRequests = "wadi_store_requests_total"
+	storeBytes    = "wadi_store_bytes_total"
+)
+
+// sum adds up a counter over some operations or, if none is given, over all.
+func (m nodeMetrics) sum(counter string, ops ...string) float64 {
 	sum := 0.0
 	for name, value := range m {
-		labels, ok := strings.CutPrefix(name, "wadi_store_requests_total{")
+		labels, ok := strings.CutPrefix(name, counter+"{")
 		if !ok {
 			continue
 		}

@@ -55,11 +55,13 @@ func TestParseMetrics(t *testing.T) {
 		`wadi_store_requests_total{op="put",result="ok"} 3` + "\n" +
 		`wadi_store_requests_total{op="put",result="error"} 1` + "\n" +
 		`wadi_store_requests_total{op="put-if-absent",result="ok"} 2e+02` + "\n" +
-		`wadi_store_requests_total{op="get",result="ok"} 7` + "\n"))
+		`wadi_store_requests_total{op="get",result="ok"} 7` + "\n" +
+		`wadi_store_bytes_total{op="get"} 5` + "\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m["wadi_catalog_slot"] != 42 || m.requests("put") != 4 || m.requests("put", "put-if-absent") != 204 || m.requests() != 211 {
+	sum := func(ops ...string) float64 { return m.sum(storeRequests, ops...) }
+	if m["wadi_catalog_slot"] != 42 || sum("put") != 4 || sum("put", "put-if-absent") != 204 || sum() != 211 || m.sum(storeBytes) != 5 {
 		t.Errorf("got %v", m)
 	}
 	for _, bad := range []string{"name", "name value"} {

@@ -19,13 +19,16 @@ import (
 
 // The loads. What they have in common is in produceArgs.
 const (
-	saturating     = 32  // requests of 1 MiB in flight that fill the node
-	idleRate       = 20  // single requests per second that leave it idle
-	acksOneRate    = 100 // acks=1 requests per second
-	backgroundRate = 40  // MiB per second of uploads beside acks=1
+	saturating     = 48 // requests of 1 MiB in flight that fill the node
+	saturatingText = 32 // likewise of JSON, which takes up more of the node's budget than its bytes
+	idleRate       = 20 // single requests per second that leave it idle
+	backgroundRate = 40 // MiB per second of uploads beside acks=1
 	manyClients    = 64
+	replayers      = 8  // one for each partition, so that they pass through shared segments together
 	warmRate       = 24 // MiB per second, for warmFor: about 48 MiB, which the cache holds
 	warmFor        = 2 * time.Second
+
+	slotsOfGoal = 10_000 // that the goal for start-up speaks of
 )
 
 // Topics of a round.
@@ -133,7 +136,7 @@ func (s *sitting) writeHalf(ctx context.Context, dir string, raw *rawStore) erro
 				return s.measure(ctx, node, "acks-all.idle", s.produceArgs(singlesTopic, "raw", 4, "--rate", strconv.Itoa(idleRate))...)
 			},
 			func() error {
-				return s.measure(ctx, node, "acks-1", s.produceArgs(singlesTopic, "raw", 4, "--acks", "1", "--rate", strconv.Itoa(acksOneRate))...)
+				return s.measure(ctx, node, "acks-1", s.produceArgs(singlesTopic, "raw", 1, "--acks", "1")...)
 			},
 			func() error { return s.acksOneBesideUploads(ctx, node) },
 			func() error { return s.measure(ctx, node, "lockstep", s.produceArgs(singlesTopic, "raw", 1)...) },
@@ -206,7 +209,7 @@ func (s *sitting) acksOneBesideUploads(ctx context.Context, node *localstack.Nod
 		_, err := s.runLoad(ctx, node, s.produceArgs(historyTopic, "recordbatch", 8, "--rate", strconv.Itoa(backgroundRate))...)
 		background <- err
 	}()
-	err := s.measure(ctx, node, "acks-1.uploads", s.produceArgs(singlesTopic, "raw", 4, "--acks", "1", "--rate", strconv.Itoa(acksOneRate))...)
+	err := s.measure(ctx, node, "acks-1.uploads", s.produceArgs(singlesTopic, "raw", 1, "--acks", "1")...)
 	return errors.Join(err, <-background)
 }
 
@@ -219,12 +222,13 @@ func (s *sitting) saturate(ctx context.Context, node *localstack.Node, raw *rawS
 		rates = append(rates, r)
 		return err
 	}
-	produce := func(topic, format string) func() error {
+	produce := func(topic, format string, connections int) func() error {
 		return func() error {
-			return s.measure(ctx, node, "produce."+format, s.produceArgs(topic, format, saturating)...)
+			return s.measure(ctx, node, "produce."+format, s.produceArgs(topic, format, connections)...)
 		}
 	}
-	err := inOrder(rawPut, produce(historyTopic, "recordbatch"), rawPut, produce(textTopic, "ndjson"), produce(textTopic, "json"), rawPut)
+	err := inOrder(rawPut, produce(historyTopic, "recordbatch", saturating), rawPut,
+		produce(textTopic, "ndjson", saturatingText), produce(textTopic, "json", saturatingText), rawPut)
 	s.addRates("raw.put", rates)
 	return err
 }
@@ -246,7 +250,10 @@ func (s *sitting) readHalf(ctx context.Context, dir string, raw *rawStore) error
 		if err != nil {
 			return err
 		}
-		s.figures.add("start.round.slots", metrics["wadi_catalog_slot"])
+		slots := metrics["wadi_catalog_slot"]
+		s.figures.add("start.round.slots", slots)
+		empty, full := s.figures["start.empty.seconds"][s.number], s.figures["start.round.seconds"][s.number]
+		s.figures.add("start.goal.seconds", empty+(full-empty)/slots*slotsOfGoal)
 		var rates []rate
 		rawGet := func() error {
 			s.say("raw GET")
@@ -256,7 +263,7 @@ func (s *sitting) readHalf(ctx context.Context, dir string, raw *rawStore) error
 		}
 		replay := func(name, topic string, more ...string) func() error {
 			return func() error {
-				return s.measure(ctx, node, name, slices.Concat([]string{"fetch", topic, "--connections", "4"}, more)...)
+				return s.measure(ctx, node, name, slices.Concat([]string{"fetch", topic, "--connections", strconv.Itoa(replayers)}, more)...)
 			}
 		}
 		warmUp := func() error {

@@ -27,6 +27,9 @@ var (
 	ErrBusy = errors.New("the catalog's queue is full")
 	// ErrNotReady says that the replica has not been loaded yet.
 	ErrNotReady = errors.New("the catalog is not loaded yet")
+	// ErrSlotMissing says that the journal has a hole: a slot is gone that no
+	// snapshot holds.
+	ErrSlotMissing = errors.New("the journal's next slot is missing, and no snapshot holds it")
 	// ErrEditTooLarge says that an edit does not fit into one journal entry.
 	ErrEditTooLarge = errors.New("the edit does not fit into a journal entry")
 )

@@ -378,3 +378,24 @@ func TestDamagedJournalIsRefused(t *testing.T) {
 		damaged.cancel()
 	})
 }
+
+// TestMissingSlotIsRefused: a hole in the journal is named, not waited for.
+func TestMissingSlotIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memstore.New()
+		r := start(t, store, nil)
+		for i := range 5 {
+			r.createTopic(t, fmt.Sprintf("topic-%d", i))
+		}
+		r.stop(t)
+		keys := journalKeys(store)
+		if _, err := store.Delete(t.Context(), keys[3]); err != nil {
+			t.Fatal(err)
+		}
+		holed := start(t, store, nil)
+		if err := <-holed.ended; !errors.Is(err, catalog.ErrSlotMissing) || !strings.Contains(err.Error(), "slot 2") {
+			t.Errorf("Run on a journal without slot 3: %v", err)
+		}
+		holed.cancel()
+	})
+}

@@ -30,7 +30,7 @@ func (c *Catalog) loop(ctx context.Context) error {
 // reload replaces the replica by a fresh one, however long the store is away.
 func (c *Catalog) reload(ctx context.Context) error {
 	c.leader = false
-	for {
+	for lost := 0; ; {
 		sent := time.Now()
 		r, err := load(ctx, c.journal, c.cfg.ReadAheadSlots)
 		if err == nil {
@@ -40,11 +40,22 @@ func (c *Catalog) reload(ctx context.Context) error {
 			c.logger.Info("catalog loaded", "slot", r.last, "epoch", r.epoch)
 			return nil
 		}
+		if errors.Is(err, errReload) {
+			if lost++; lost == lostLoadsMax {
+				return fmt.Errorf("load the catalog: after slot %d: %w", r.last, ErrSlotMissing)
+			}
+		} else {
+			lost = 0
+		}
 		if err := c.giveUpOrPause(ctx, "load the catalog", err); err != nil {
 			return err
 		}
 	}
 }
+
+// lostLoadsMax is how many loads in a row may lose their place. Snapshots and
+// deletions that overtake a load do that once or twice.
+const lostLoadsMax = 25
 
 // giveUpOrPause returns an error that nothing can mend; after others it waits.
 func (c *Catalog) giveUpOrPause(ctx context.Context, verb string, err error) error {
@@ -54,7 +65,7 @@ func (c *Catalog) giveUpOrPause(ctx context.Context, verb string, err error) err
 	if beyondRepair(err) {
 		return fmt.Errorf("%s: %w", verb, err)
 	}
-	c.logger.Warn("catalog waits for the store", "verb", verb, "error", err)
+	c.logger.Warn("catalog waits and tries again", "verb", verb, "error", err)
 	select {
 	case <-time.After(c.cfg.RetryDelay):
 		return nil

@@ -57,9 +57,10 @@ func (r *replica) place(e *journal.Entry) {
 // ran: the next one begins from there.
 func load(ctx context.Context, j *journal.Journal, readAhead int) (*replica, error) {
 	r, err := loadBase(ctx, j)
-	if err == nil {
-		_, err = r.follow(ctx, j, readAhead)
+	if err != nil {
+		return &replica{}, err
 	}
+	_, err = r.follow(ctx, j, readAhead)
 	return r, err
 }
 
@@ -138,13 +139,22 @@ func (r *replica) follow(ctx context.Context, j *journal.Journal, readAhead int)
 	}
 }
 
-// followSlots reads slots at once and applies them in order.
+// followSlots applies slots that follow the replica, as far as there is no gap.
 func (r *replica) followSlots(ctx context.Context, j *journal.Journal, slots []journal.Slot, changed touched) error {
-	for i, slot := range slots {
-		if slot != r.last+1+journal.Slot(i) {
-			return errReload
-		}
+	next := 0
+	for next < len(slots) && slots[next] == r.last+1+journal.Slot(next) {
+		next++
 	}
+	if err := r.applySlots(ctx, j, slots[:next], changed); err != nil {
+		return err
+	}
+	if next < len(slots) {
+		return errReload // at the gap, so that r.last names it
+	}
+	return nil
+}
+
+func (r *replica) applySlots(ctx context.Context, j *journal.Journal, slots []journal.Slot, changed touched) error {
 	entries, err := readSlots(ctx, j, slots)
 	if err != nil {
 		return err

@@ -93,15 +93,20 @@ func (b *body) stop() {
 // taken: a header alone should not cost its sender nothing and the node 16 MiB.
 const bodyFirstRead = 64 << 10
 
+// bodyGrowth is how many times more memory a body gets when it has filled what
+// it had.
+const bodyGrowth = 4
+
 // readAll reads the whole body. length is what Content-Length says, -1 for
-// nothing; the caller has compared it with limit and has budget for it. Where
-// it says nothing, grow is asked before more memory is taken. Over limit it
-// returns tooLarge.
+// nothing; the caller has compared it with limit. grow is asked before more
+// memory is taken. Over limit it returns tooLarge.
 func (b *body) readAll(length, limit int64, grow func(int64) error, tooLarge *problem) ([]byte, error) {
-	size := int64(bodyFirstRead)
+	most := limit
 	if length >= 0 {
-		size = min(size, length)
-	} else if err := grow(size); err != nil {
+		most = length
+	}
+	size := min(bodyFirstRead, most)
+	if err := grow(size); err != nil {
 		return nil, err
 	}
 	buf := make([]byte, 0, size+1) // one more byte, so that the read that finds the end has room
@@ -120,14 +125,11 @@ func (b *body) readAll(length, limit int64, grow func(int64) error, tooLarge *pr
 		if len(buf) < cap(buf) {
 			continue
 		}
-		next := length
-		if length < 0 {
-			next = min(2*int64(len(buf)), limit)
-			if err := grow(next - size); err != nil {
-				return nil, err
-			}
-			size = next
+		next := min(bodyGrowth*size, most)
+		if err := grow(next - size); err != nil {
+			return nil, err
 		}
+		size = next
 		buf = append(make([]byte, 0, next+1), buf...)
 	}
 }

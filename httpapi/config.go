@@ -51,7 +51,9 @@ type Config struct {
 	// DecodingBytesMax bounds the decompressed records of all batches that are
 	// being decoded; fetches wait for their share of it.
 	DecodingBytesMax int64
-	// FetchedBytesMax bounds the batches of all answers that are being written.
+	// FetchedBytesMax bounds the batches of all answers that are being fetched
+	// or written. One answer gets an eighth of it at most, whatever its
+	// max_bytes, but for its first batch.
 	// Beyond it fetches get 503.
 	FetchedBytesMax int64
 
@@ -186,7 +188,6 @@ func (c Config) Validate() error {
 		{"DefaultPartitions", "PartitionsMax", int64(c.DefaultPartitions), int64(c.PartitionsMax)},
 		{"FetchBytes", "FetchBytesMax", int64(c.FetchBytes), int64(c.FetchBytesMax)},
 		{"DecompressedBytesMax", "DecodingBytesMax", int64(c.DecompressedBytesMax), c.DecodingBytesMax},
-		{"FetchBytesMax", "FetchedBytesMax", int64(c.FetchBytesMax), c.FetchedBytesMax},
 		{"PageSize", "PageSizeMax", int64(c.PageSize), int64(c.PageSizeMax)},
 	}
 	for _, p := range atMost {

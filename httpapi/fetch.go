@@ -35,6 +35,7 @@ type fetchRequest struct {
 	q          reader.Query
 
 	topic *catalog.Topic
+	held  int64 // bytes of the gate for answers that this one has
 }
 
 // fetch serves GET of a partition's records.
@@ -55,6 +56,8 @@ func (s *Server) fetch(x *exchange) error {
 	if done, err := f.notModified(ctx); done || err != nil {
 		return err
 	}
+	defer func() { s.fetched.leave(f.held) }()
+	f.q.Reserve = f.hold
 	var got reader.Fetched
 	err = s.withTopic(ctx, f.topic, func(t *catalog.Topic) error {
 		f.topic = t
@@ -89,6 +92,7 @@ func (f *fetchRequest) parse() error {
 	f.q.Until = catalog.Offset(q.integer("until", int64(reader.NoUntil), 0, math.MaxInt64))
 	f.q.MaxRecords = int(q.integer("max_records", 0, 1, int64(cfg.FetchRecordsMax)))
 	f.q.MaxBytes = int(q.integer("max_bytes", int64(cfg.FetchBytes), 1, int64(cfg.FetchBytesMax)))
+	f.q.MaxBytes = min(f.q.MaxBytes, int(cfg.FetchedBytesMax/answerShare))
 	f.q.MaxWait = q.milliseconds("max_wait_ms", cfg.FetchWaitMax)
 	f.q.MinBytes = int(q.integer("min_bytes", 1, 0, int64(cfg.FetchBytesMax)))
 	f.valuesOnly = q.flag("values_only")
@@ -136,6 +140,10 @@ func (f *fetchRequest) parseStart(q *query) {
 		f.q.Offset = catalog.Offset(n)
 	}
 }
+
+// answerShare is how many answers of the greatest size may be written at once,
+// so that a client that takes its answer slowly does not keep out all others.
+const answerShare = 8
 
 // closed tells whether the request asks for a closed range.
 func (f *fetchRequest) closed() bool { return f.q.Until != reader.NoUntil }
@@ -189,6 +197,21 @@ type fetchAnswer struct {
 	bytes      int64          // of the batches
 }
 
+// hold makes n bytes the answer's share of the memory for all answers. The
+// reader asks for the most that it may return before it loads anything; what it
+// did return is known later.
+func (f *fetchRequest) hold(n int64) error {
+	if n > f.held && !f.s.fetched.enter(n-f.held) {
+		return kindOverloaded.newf("answers of too many bytes are being written").
+			with("reason", "fetched bytes").with("limit", f.s.fetched.limit)
+	}
+	if n < f.held {
+		f.s.fetched.leave(f.held - n)
+	}
+	f.held = n
+	return nil
+}
+
 func (f *fetchRequest) respond(ctx context.Context, got reader.Fetched) error {
 	a := fetchAnswer{Fetched: got, from: f.q.Offset, next: got.NextOffset}
 	for _, b := range got.Batches {
@@ -200,11 +223,9 @@ func (f *fetchRequest) respond(ctx context.Context, got reader.Fetched) error {
 			a.next = min(a.next, a.from+catalog.Offset(f.q.MaxRecords))
 		}
 	}
-	if !f.s.fetched.enter(a.bytes) {
-		return kindOverloaded.newf("answers of too many bytes are being written").
-			with("reason", "fetched bytes").with("limit", f.s.fetched.limit)
+	if err := f.hold(a.bytes); err != nil {
+		return err
 	}
-	defer f.s.fetched.leave(a.bytes)
 	h := f.w.Header()
 	h.Set("Content-Type", f.media)
 	immutable := f.immutable(a)

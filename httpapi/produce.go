@@ -171,10 +171,13 @@ func (p *produceRequest) readBody(limit int64, tooLarge *problem) ([]byte, Reser
 	if length > limit {
 		return nil, nil, tooLarge
 	}
+	// Room for the whole body is asked for before any of it is read, and held
+	// as it comes: a client that sends slowly must not keep others out.
 	budget, err := p.s.producer.Reserve(max(length, 0))
 	if err != nil {
 		return nil, nil, err
 	}
+	budget.Release()
 	text, err := p.body.readAll(length, limit, budget.Grow, tooLarge)
 	if err != nil {
 		budget.Release()

@@ -181,15 +181,8 @@ func (g *Ingester) ProduceBatches(ctx context.Context, topic *catalog.Topic, par
 	return g.produce(ctx, newUnit([]unitAppend{a}), opts)
 }
 
-// validateBatches checks what a client built. Decompression needs memory
-// beside the body, so only so many requests are checked at a time.
+// validateBatches checks what a client built.
 func (g *Ingester) validateBatches(ctx context.Context, topic *catalog.Topic, body []byte) ([]segment.Batch, error) {
-	select {
-	case g.validations <- struct{}{}:
-		defer func() { <-g.validations }()
-	case <-ctx.Done():
-		return nil, fmt.Errorf("%w: %w", ErrNotCommitted, ctx.Err())
-	}
 	limits := recordbatch.Limits{
 		RecordBytesMax:       int(topic.Config.MaxMessageBytes),
 		BatchBytesMax:        g.cfg.BatchBytesMax,
@@ -202,7 +195,7 @@ func (g *Ingester) validateBatches(ctx context.Context, topic *catalog.Topic, bo
 		if err != nil {
 			return nil, err
 		}
-		if _, err := recordbatch.Validate(data, limits); err != nil {
+		if err := g.validate(ctx, data, limits); err != nil {
 			return nil, atPos(err, pos)
 		}
 		recordbatch.PatchBaseOffset(data, 0)
@@ -217,6 +210,21 @@ func (g *Ingester) validateBatches(ctx context.Context, topic *catalog.Topic, bo
 		pos += len(data)
 	}
 	return batches, nil
+}
+
+// validate checks one batch. Decompression needs memory beside the body, so
+// only so many compressed batches are checked at a time.
+func (g *Ingester) validate(ctx context.Context, data []byte, limits recordbatch.Limits) error {
+	if h, err := recordbatch.ParseHeader(data); err == nil && h.Codec() != recordbatch.None {
+		select {
+		case g.validations <- struct{}{}:
+			defer func() { <-g.validations }()
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", ErrNotCommitted, ctx.Err())
+		}
+	}
+	_, err := recordbatch.Validate(data, limits)
+	return err
 }
 
 // atPos moves the place that an InvalidError names from its batch to the body.

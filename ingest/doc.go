@@ -33,9 +33,10 @@
 // Run owns all: the write-ahead log's; runFlush, which seals and starts uploads
 // (one goroutine each, Config.UploadsMax at most); the lane's two, one that waits
 // for uploads in order and submits commits, one that hands out their results. An
-// error of any of them ends the node: the catalog refuses this node's commits
-// from then on only if its id was removed or is used by another, and after a
-// failed fsync nothing may be acknowledged.
+// error of the lane ends the node: the catalog refuses this node's commits
+// from then on, because its id was removed or is used by another. An error of
+// the write-ahead log ends acks=1: after a failed fsync nothing may be
+// acknowledged by it, while the rest goes on.
 //
 // # Locks
 //

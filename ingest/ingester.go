@@ -52,6 +52,7 @@ type Ingester struct {
 
 	ready     chan struct{} // closed when requests are taken
 	stopped   chan struct{} // closed when Run has returned
+	walErr    error         // why the write-ahead buffer failed; set before Run returns
 	flushWake chan struct{} // holds a value when the flush controller is to look
 
 	admission   admission
@@ -118,13 +119,13 @@ func (g *Ingester) Ready() <-chan struct{} { return g.ready }
 func (g *Ingester) Accepting() error { return g.admission.take(0) }
 
 // Run registers the node, commits what earlier lives left in the write-ahead
-// buffer, and then serves until ctx ends. An error of the write-ahead buffer
-// ends it at once: after a failed fsync nothing may be acknowledged.
+// buffer, and then serves until ctx ends. If the write-ahead buffer failed
+// meanwhile, Run returns that error in the end.
 func (g *Ingester) Run(ctx context.Context) error {
 	defer close(g.stopped)
 	group, ctx := errgroup.WithContext(ctx)
 	if g.wal != nil {
-		group.Go(func() error { return g.wal.Run(ctx) })
+		group.Go(func() error { g.runWAL(ctx); return nil })
 	}
 	group.Go(func() error {
 		if err := g.start(ctx); err != nil {
@@ -139,9 +140,19 @@ func (g *Ingester) Run(ctx context.Context) error {
 	err := group.Wait()
 	g.admission.close("stopped")
 	if errors.Is(err, context.Canceled) {
-		return nil
+		err = nil
 	}
-	return err
+	return errors.Join(err, g.walErr)
+}
+
+// runWAL runs the write-ahead log. When it fails (a full disk, a failed fsync)
+// it takes no more frames, ever, and the node offers acks=all alone. It does not
+// end the node: what was acknowledged is in memory too, and the best that can
+// be done for it is to bring it into the bucket.
+func (g *Ingester) runWAL(ctx context.Context) {
+	if g.walErr = g.wal.Run(ctx); g.walErr != nil {
+		g.logger.Error("the write-ahead buffer failed, acks=1 is refused from here on", "error", g.walErr)
+	}
 }
 
 func (g *Ingester) start(ctx context.Context) error {

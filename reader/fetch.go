@@ -21,6 +21,11 @@ type Query struct {
 	MaxRecords int            // stop once the batches hold that many; 0: no limit
 	MinBytes   int            // wait for so many bytes, MaxWait at most
 	MaxWait    time.Duration
+
+	// Reserve, if not nil, is called before anything is loaded for the answer,
+	// with the bytes that it will hold at most, beside its first batch. Its error
+	// ends the fetch. It is called again if the fetch is planned again.
+	Reserve func(bytes int64) error
 }
 
 // Fetched is the answer to a Query.
@@ -155,7 +160,13 @@ func (r *Reader) read(ctx context.Context, view *catalog.State, p *catalog.Parti
 	if q.Until != NoUntil {
 		end = min(end, q.Until)
 	}
-	a := newAnswer(q, end, min(q.MaxBytes, r.cfg.FetchBytesMax))
+	bytesMax := min(q.MaxBytes, r.cfg.FetchBytesMax)
+	if q.Reserve != nil && q.Offset < end {
+		if err := q.Reserve(min(int64(bytesMax), p.Bytes())); err != nil {
+			return Fetched{}, err
+		}
+	}
+	a := newAnswer(q, end, bytesMax)
 	depth := r.trails.follow(q.Partition, q.Offset)
 	for !a.full && a.next < end {
 		pieces, err := r.plan(ctx, view, p, a.next, a.wanted())

@@ -144,12 +144,18 @@ func (n *node) newIngester(reg *prometheus.Registry) (*ingest.Ingester, error) {
 // store, an eighth for answers being written; the rest is for encoding,
 // uploads and the runtime.
 
+// bufferBytesMin is room for the largest body that the API takes, for the
+// records decoded from it, and for their batches.
+const bufferBytesMin = 56 << 20
+
 func (o nodeOptions) ingestConfig() ingest.Config {
 	cfg := ingest.DefaultConfig()
 	cfg.FlushBytes = o.FlushBytes
 	cfg.FlushInterval = o.FlushInterval
 	cfg.PutBudget = o.PutBudget
-	cfg.BufferBytesMax = max(o.MemoryLimit/4, o.FlushBytes)
+	cfg.BufferBytesMax = max(o.MemoryLimit/4, o.FlushBytes, bufferBytesMin)
+	// Each check may unpack so much beside the body.
+	cfg.ValidationsMax = int(max(1, o.MemoryLimit/4/int64(cfg.DecompressedBytesMax)))
 	return cfg
 }
 
@@ -167,7 +173,6 @@ func (o nodeOptions) apiConfig() httpapi.Config {
 	cfg.DefaultPartitions = o.AutoCreatePartitions
 	cfg.RequestTimeout = o.RequestTimeout
 	cfg.FetchedBytesMax = o.MemoryLimit / 8
-	cfg.FetchBytesMax = int(min(int64(cfg.FetchBytesMax), cfg.FetchedBytesMax))
 	cfg.DecodingBytesMax = max(o.MemoryLimit/8, int64(cfg.DecompressedBytesMax))
 	return cfg
 }

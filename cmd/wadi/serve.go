@@ -56,10 +56,10 @@ const (
 const cacheShare = 4
 
 // memoryLimitMin is the least a node can do with.
-const memoryLimitMin = 64 << 20
+const memoryLimitMin = 128 << 20
 
 // autoPartitionsMax bounds --auto-create-partitions.
-const autoPartitionsMax = 100_000
+const autoPartitionsMax = 10_000
 
 // nodeFlags holds the flags of serve and dev as they were given.
 type nodeFlags struct {

@@ -6,7 +6,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
+
+// settleDeadline bounds how long records with acks=1 may take from their
+// acknowledgement into the log.
+const settleDeadline = 20 * time.Second
 
 // startNode starts a node of the plain build that ends with the test.
 func startNode(ctx context.Context, t testing.TB, o NodeOptions) *Node {
@@ -55,9 +60,11 @@ func deadline(t testing.TB) context.Context {
 func mustAgree(ctx context.Context, t testing.TB, l *load, apis ...*apiClient) {
 	t.Helper()
 	var first [][]string
+	soon, cancel := context.WithTimeout(ctx, settleDeadline)
+	defer cancel()
 	for i, api := range apis {
 		var log [][]string
-		err := eventually(ctx, func() (err error) {
+		err := eventually(soon, func() (err error) {
 			if log, err = readLog(ctx, api, l.topic, l.partitions); err == nil {
 				err = l.ledger.check(log)
 			}

@@ -14,7 +14,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
@@ -320,11 +319,10 @@ func (c *crash) recover() {
 			c.t.Fatalf("%v; end of the node's log:\n%s", err, c.node.LogTail())
 		}
 	}
-	// With acks=1 records come into the log soon after they were acknowledged.
-	deadline, cancel := context.WithTimeout(c.ctx, 20*time.Second)
+	soon, cancel := context.WithTimeout(c.ctx, settleDeadline)
 	defer cancel()
 	for _, l := range c.loads {
-		if err := eventually(deadline, func() error { return l.checkLog(c.ctx, l.api) }); err != nil {
+		if err := eventually(soon, func() error { return l.checkLog(c.ctx, l.api) }); err != nil {
 			c.t.Errorf("topic %s: %v", l.topic, err)
 		}
 		c.t.Logf("topic %s: %s", l.topic, l.ledger.summary())

@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/wadilog/wadi/ingest"
 )
@@ -98,6 +101,47 @@ func TestFetchedBytesAreBounded(t *testing.T) {
 	a.want(200, a.do("GET", partitionRecords+"?offset=0", ""))
 	if got := a.server.fetched.inside.Load(); got != 0 {
 		t.Errorf("%d bytes are left", got)
+	}
+}
+
+// TestOneAnswerLeavesRoom: an answer gets a share of the memory for answers,
+// whatever its max_bytes.
+func TestOneAnswerLeavesRoom(t *testing.T) {
+	a := newTestAPI(t, func(c *Config) { c.FetchedBytesMax = 8000 })
+	a.topic("1")
+	for range 40 {
+		a.want(200, a.do("POST", partitionRecords, strings.Repeat("x", 200)))
+	}
+	held := a.server.fetched
+	held.enter(7000)
+	answer := a.do("GET", partitionRecords+"?offset=0&max_bytes=67108864", "")
+	a.want(200, answer)
+	held.leave(7000)
+	if got := held.inside.Load(); got != 0 {
+		t.Errorf("%d bytes are left", got)
+	}
+}
+
+// TestSlowSendersHoldWhatTheySent: a body's budget follows what came of it.
+func TestSlowSendersHoldWhatTheySent(t *testing.T) {
+	const length = 16 << 20
+	first := bodyFirstRead + 100
+	r, w := io.Pipe()
+	held, told := int64(0), make(chan int64, 1)
+	b := &body{src: r, conn: http.NewResponseController(httptest.NewRecorder()), grace: time.Hour, rate: 1}
+	go func() {
+		_, err := b.readAll(length, length, func(n int64) error { held += n; return nil }, bodyTooLarge(length))
+		if err == nil {
+			held = -1
+		}
+		told <- held
+	}()
+	if _, err := w.Write(make([]byte, first)); err != nil {
+		t.Fatal(err)
+	}
+	_ = w.CloseWithError(io.ErrUnexpectedEOF)
+	if got := <-told; got < int64(first) || got > bodyGrowth*bodyFirstRead {
+		t.Errorf("%d bytes are held for %d of %d that came", got, first, length)
 	}
 }
 

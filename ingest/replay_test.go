@@ -2,6 +2,7 @@ package ingest_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"sync"
@@ -127,6 +128,48 @@ func TestOutageWithdraws(t *testing.T) {
 		w.mu.Unlock()
 		if fates[absent] == 0 || fates[present] == 0 {
 			t.Errorf("the outage was not felt: %v", fates)
+		}
+		if err := n.ingester.Drain(t.Context()); err != nil {
+			t.Errorf("drain: %v", err)
+		}
+		w.verify(t, n)
+		n.end()
+	})
+}
+
+// TestFailedBufferLeavesAcksAll: a write-ahead buffer that fails ends acks=1,
+// and nothing else; what it had acknowledged reaches the log.
+func TestFailedBufferLeavesAcksAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(1)
+		w.createTopic(t)
+		n := w.startNode(t)
+		produce := func(value string, acks ingest.Acks) error {
+			records := []ingest.Record{{Partition: 0, Record: recordbatch.Record{Value: []byte(value)}}}
+			_, err := n.ingester.ProduceRecords(t.Context(), w.topic, records, ingest.Options{Acks: acks, Producer: recordbatch.NoProducer, Expected: catalog.AnyOffset})
+			fate := present
+			switch {
+			case errors.Is(err, ingest.ErrOutcomeUnknown):
+				fate = unknown
+			case err != nil:
+				fate = absent
+			}
+			w.told[value] = &record{client: value, partition: 0, offset: -1, fate: fate}
+			return err
+		}
+		if err := produce("before", ingest.AcksOne); err != nil {
+			t.Fatal(err)
+		}
+		w.disk.FailWrite(1)
+		if err := produce("during", ingest.AcksOne); !errors.Is(err, ingest.ErrOutcomeUnknown) {
+			t.Errorf("acks=1 while the disk fails: %v", err)
+		}
+		var overloaded *ingest.OverloadedError
+		if err := produce("after", ingest.AcksOne); !errors.As(err, &overloaded) {
+			t.Errorf("acks=1 after the disk failed: %v", err)
+		}
+		if err := produce("all", ingest.AcksAll); err != nil {
+			t.Errorf("acks=all after the disk failed: %v", err)
 		}
 		if err := n.ingester.Drain(t.Context()); err != nil {
 			t.Errorf("drain: %v", err)

@@ -221,6 +221,29 @@ func TestFetchBytesMaxBoundsAFetch(t *testing.T) {
 	}
 }
 
+// TestReserveComesBeforeLoading: whoever answers for the memory of an answer is
+// asked before a byte of it is loaded, and can refuse.
+func TestReserveComesBeforeLoading(t *testing.T) {
+	l := newLog(t)
+	l.commit(longUnit())
+	r := l.reader(nil)
+	refused := errors.New("no room")
+	q := everything()
+	q.MaxBytes = 700_000
+	var asked []int64
+	q.Reserve = func(bytes int64) error { asked = append(asked, bytes); return refused }
+	before := l.store.Count("")
+	if _, err := r.Fetch(t.Context(), q); !errors.Is(err, refused) {
+		t.Errorf("Fetch: %v", err)
+	}
+	if len(asked) != 1 || asked[0] != 700_000 {
+		t.Errorf("asked for %v, expected 700000", asked)
+	}
+	if requests := l.store.Count("") - before; requests != 0 {
+		t.Errorf("%d requests to the store although there was no room", requests)
+	}
+}
+
 // polled is a long poll from the end of partition 0, begun and waiting.
 func (l *log) polled(r *Reader, ctx context.Context, edit func(*Query)) <-chan string {
 	l.tb.Helper()

@@ -119,6 +119,9 @@ type window struct {
 
 // wait returns the block of source i, and begins the loads of those after it.
 func (w *window) wait(ctx context.Context, i int) (block, error) {
+	// Sources that repeat the one before were passed over. They are done with,
+	// and what would be begun for them now would never be let go of.
+	w.begun = max(w.begun, i)
 	for ; w.begun < min(i+w.cfg.LoadsPerFetch, len(w.sources)); w.begun++ {
 		if s := &w.sources[w.begun]; !w.cached(s.key) {
 			if f, began := w.begin(s); began {

@@ -368,3 +368,25 @@ func TestCheckBatchesReturnsTheCRCOfAll(t *testing.T) {
 		t.Error("a truncated run passed")
 	}
 }
+
+// TestWindowOfRepeatedSources: a source that stands several times side by side
+// is loaded and let go of once, also if the cache keeps nothing.
+func TestWindowOfRepeatedSources(t *testing.T) {
+	l := newLog(t)
+	var sources []source
+	for range 3 {
+		id := l.commit(small(0, 1))
+		o, _ := l.replica.recent.Object(id)
+		s := source{key: blockKey{object: id, len: o.Size}, kind: wholeObject, crc: o.IndexCRC, indexPos: o.IndexPos}
+		sources = append(sources, s, s, s)
+	}
+	r := l.reader(func(c *Config) { c.LoadsPerFetch, c.RecentBytes = 1, 0 })
+	if err := r.loader.each(t.Context(), sources, func(i int, _ block) error {
+		r.loader.cache.blocks.Clear()
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	r.loader.running.Wait()
+	l.checkIdle(r)
+}

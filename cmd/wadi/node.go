@@ -144,16 +144,12 @@ func (n *node) newIngester(reg *prometheus.Registry) (*ingest.Ingester, error) {
 // store, an eighth for answers being written; the rest is for encoding,
 // uploads and the runtime.
 
-// bufferBytesMin is room for the largest body that the API takes, for the
-// records decoded from it, and for their batches.
-const bufferBytesMin = 56 << 20
-
 func (o nodeOptions) ingestConfig() ingest.Config {
 	cfg := ingest.DefaultConfig()
 	cfg.FlushBytes = o.FlushBytes
 	cfg.FlushInterval = o.FlushInterval
 	cfg.PutBudget = o.PutBudget
-	cfg.BufferBytesMax = max(o.MemoryLimit/4, o.FlushBytes, bufferBytesMin)
+	cfg.BufferBytesMax = max(o.MemoryLimit/4, o.FlushBytes)
 	// Each check may unpack so much beside the body.
 	cfg.ValidationsMax = int(max(1, o.MemoryLimit/4/int64(cfg.DecompressedBytesMax)))
 	return cfg
@@ -172,6 +168,10 @@ func (o nodeOptions) apiConfig() httpapi.Config {
 	cfg.AutoCreateTopics = o.AutoCreateTopics
 	cfg.DefaultPartitions = o.AutoCreatePartitions
 	cfg.RequestTimeout = o.RequestTimeout
+	// A body, what is decoded from it and its batches share the budget for
+	// records on their way in.
+	body := min(cfg.JSONBodyBytesMax, o.ingestConfig().BufferBytesMax/4)
+	cfg.JSONBodyBytesMax, cfg.BatchBodyBytesMax = body, body
 	cfg.FetchedBytesMax = o.MemoryLimit / 8
 	cfg.DecodingBytesMax = max(o.MemoryLimit/8, int64(cfg.DecompressedBytesMax))
 	return cfg

@@ -13,9 +13,11 @@
 //     After the first byte, an NDJSON produce stream ends with a problem line;
 //     every other answer is broken off, so that no client takes a part of it
 //     for the whole.
-//   - The budget comes before the body: a produce request reserves the bytes of
-//     its body with the Producer before it reads them, and as it reads them if
-//     their number was not announced.
+//   - The budget comes before the body: a produce request asks the Producer for
+//     room for all that it announces before it reads any of it, and reserves
+//     memory before it takes it, as the body comes. So a sender holds in
+//     proportion to what it sent, however slow it is. A fetch reserves its share
+//     of the memory for answers before anything is loaded for it.
 //   - Nothing waits for a client without a deadline. Reading a body is bounded
 //     by a grace time and a least rate (body.go), writing by a deadline that is
 //     renewed as bytes leave (response.go).

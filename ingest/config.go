@@ -34,7 +34,8 @@ type Config struct {
 	BatchBytesMax int
 	// DecompressedBytesMax bounds what such a batch may decompress to.
 	DecompressedBytesMax int
-	// ValidationsMax bounds the requests whose batches are checked at a time.
+	// ValidationsMax bounds the compressed batches that are checked at a time;
+	// each may take DecompressedBytesMax beside the budget.
 	ValidationsMax int
 
 	// RetryAfter is what refused callers are told to wait.

@@ -56,7 +56,7 @@ type Ingester struct {
 	flushWake chan struct{} // holds a value when the flush controller is to look
 
 	admission   admission
-	validations chan struct{} // a token for each validation that may run
+	validations chan struct{} // a token for each compressed batch that may be checked
 
 	// mu makes numbers, write-ahead frames and units follow the same order.
 	mu        sync.Mutex

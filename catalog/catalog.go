@@ -39,6 +39,7 @@ var (
 type Catalog struct {
 	cfg     Config
 	journal *journal.Journal
+	peers   Peers // nil: this node leads, or waits for others to be quiet
 	logger  *slog.Logger
 	metrics *metrics
 	watch   *watch
@@ -77,14 +78,16 @@ type question struct {
 	err  error
 }
 
-// New returns a catalog over a journal. Nothing happens before Run.
-func New(cfg Config, j *journal.Journal, logger *slog.Logger, reg prometheus.Registerer) (*Catalog, error) {
+// New returns a catalog over a journal. Without peers it reaches other nodes
+// through the bucket alone. Nothing happens before Run.
+func New(cfg Config, j *journal.Journal, peers Peers, logger *slog.Logger, reg prometheus.Registerer) (*Catalog, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	return &Catalog{
 		cfg:       cfg,
 		journal:   j,
+		peers:     peers,
 		logger:    logger,
 		metrics:   newMetrics(reg),
 		watch:     newWatch(),

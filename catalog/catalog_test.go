@@ -44,7 +44,7 @@ func start(t *testing.T, store *memstore.Store, set func(*catalog.Config)) *runn
 	if set != nil {
 		set(&cfg)
 	}
-	if r.Catalog, err = catalog.New(cfg, j, logger, prometheus.NewRegistry()); err != nil {
+	if r.Catalog, err = catalog.New(cfg, j, nil, logger, prometheus.NewRegistry()); err != nil {
 		t.Fatal(err)
 	}
 	var ctx context.Context

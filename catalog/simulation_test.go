@@ -135,7 +135,7 @@ func (s *simulatedNode) start() {
 	cfg := catalog.DefaultConfig()
 	cfg.Address = s.name
 	cfg.SnapshotSlots = 12
-	s.catalog, err = catalog.New(cfg, j, logger, prometheus.NewRegistry())
+	s.catalog, err = catalog.New(cfg, j, nil, logger, prometheus.NewRegistry())
 	if err != nil {
 		panic(err)
 	}

@@ -194,7 +194,7 @@ func (w *world) startNode(t *testing.T) *simulated {
 	}
 	catalogConfig := catalog.DefaultConfig()
 	catalogConfig.SnapshotSlots = 25
-	c, err := catalog.New(catalogConfig, j, logger, reg)
+	c, err := catalog.New(catalogConfig, j, nil, logger, reg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -201,7 +201,7 @@ func (c *crash) lengthenJournal() {
 	config := catalog.DefaultConfig()
 	due := config.SnapshotBytes
 	config.SnapshotBytes, config.SnapshotSlots = math.MaxInt64, math.MaxInt
-	other, err := catalog.New(config, j, logger, metrics)
+	other, err := catalog.New(config, j, nil, logger, metrics)
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -93,7 +93,7 @@ func buildNode(ctx context.Context, o nodeOptions, addr net.Addr, logger *slog.L
 	if catalogConfig.Address == "" {
 		catalogConfig.Address = "http://" + addr.String()
 	}
-	if n.catalog, err = catalog.New(catalogConfig, j, logger, reg); err != nil {
+	if n.catalog, err = catalog.New(catalogConfig, j, nil, logger, reg); err != nil {
 		return fail(err)
 	}
 	if n.reader, err = reader.New(o.readerConfig(), n.catalog, bucket, reg); err != nil {

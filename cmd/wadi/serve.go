@@ -21,7 +21,9 @@ import (
 // nodeOptions is what serve and dev ask of a node.
 type nodeOptions struct {
 	Listen               string        // host:port
-	Advertise            string        // URL at which other nodes reach this one; "" for the address it listens on
+	PeerListen           string        // host:port for requests of other nodes
+	Advertise            string        // URL at which other nodes reach PeerListen; "" for the address it listens on
+	PeerSecret           string        // that nodes show each other; "" for one derived from the cluster's id
 	Store                string        // URL of the object store
 	DataDir              string        // folder of this node's own state; "" without WAL
 	Ingest               bool          // roles
@@ -74,7 +76,9 @@ type nodeFlags struct {
 func (f *nodeFlags) define(cmd *cobra.Command, dev bool) {
 	o, flags := &f.options, cmd.Flags()
 	flags.StringVar(&o.Listen, "listen", "127.0.0.1:8080", "`address` to listen on")
-	flags.StringVar(&o.Advertise, "advertise", "", "`URL` at which other nodes reach this one")
+	flags.StringVar(&o.PeerListen, "peer-listen", "127.0.0.1:0", "`address` to listen on for other nodes; never open to clients")
+	flags.StringVar(&o.Advertise, "advertise", "", "`URL` at which other nodes reach --peer-listen (default its address)")
+	flags.StringVar(&o.PeerSecret, "peer-secret", "", "`secret` that nodes show each other (default one that the store's content gives)")
 	store, dataDir := "`URL` of the object store: s3://bucket/prefix?endpoint=…, file:///path or mem://", "`folder` for the write-ahead buffer"
 	if dev {
 		store += " (default the folder store in --data-dir)"
@@ -131,6 +135,9 @@ func (f *nodeFlags) resolve(dev bool) (nodeOptions, error) {
 func (o nodeOptions) validate() error {
 	if _, _, err := net.SplitHostPort(o.Listen); err != nil {
 		return fmt.Errorf("--listen %q is not host:port", o.Listen)
+	}
+	if _, _, err := net.SplitHostPort(o.PeerListen); err != nil {
+		return fmt.Errorf("--peer-listen %q is not host:port", o.PeerListen)
 	}
 	if o.Pprof != "" {
 		if _, _, err := net.SplitHostPort(o.Pprof); err != nil {

@@ -44,7 +44,7 @@ func TestSettingsPrecedence(t *testing.T) {
 		t.Fatal(o.err)
 	}
 	want := nodeOptions{
-		Listen: "127.0.0.1:8080", Store: "s3://file", Ingest: true, Reader: true,
+		Listen: "127.0.0.1:8080", PeerListen: "127.0.0.1:0", Store: "s3://file", Ingest: true, Reader: true,
 		MemoryLimit: 2 << 30, CacheBytes: 512 << 20, FlushBytes: 3 << 20, FlushInterval: 250 * time.Millisecond, PutBudget: 2.5,
 		AutoCreateTopics: true, AutoCreatePartitions: 1, RequestTimeout: 30 * time.Second, DrainTimeout: 30 * time.Second,
 	}
@@ -105,14 +105,15 @@ func TestSettingsOfTheEnvironmentAreChecked(t *testing.T) {
 
 func TestEveryFlagOfServe(t *testing.T) {
 	got, o := parseNode(t, nil, "serve", "--listen", "[::1]:0", "--store", "s3://b/p?endpoint=http://127.0.0.1:9000", "--data-dir", "/d",
-		"--roles", "tiering,ingest", "--advertise", "http://node-1:8080", "--memory-limit", "1GB", "--flush-bytes", "4MiB",
+		"--roles", "tiering,ingest", "--peer-listen", "[::1]:8081", "--advertise", "http://node-1:8081", "--peer-secret", "s", "--memory-limit", "1GB", "--flush-bytes", "4MiB",
 		"--flush-interval", "1s", "--put-budget", "10", "--wal=on", "--auto-create-topics", "--auto-create-partitions", "4", "--log-format", "json",
 		"--log-level", "debug", "--request-timeout", "5s", "--drain-timeout", "6s", "--cache-bytes", "100MB", "--pprof", "127.0.0.1:6060")
 	if o.status != exitOK {
 		t.Fatal(o.err)
 	}
 	want := nodeOptions{
-		Listen: "[::1]:0", Store: "s3://b/p?endpoint=http://127.0.0.1:9000", DataDir: "/d", Advertise: "http://node-1:8080",
+		Listen: "[::1]:0", Store: "s3://b/p?endpoint=http://127.0.0.1:9000", DataDir: "/d",
+		PeerListen: "[::1]:8081", Advertise: "http://node-1:8081", PeerSecret: "s",
 		Ingest: true, Tiering: true, WAL: true, MemoryLimit: 1e9, CacheBytes: 1e8, FlushBytes: 4 << 20, FlushInterval: time.Second,
 		PutBudget: 10, AutoCreateTopics: true, AutoCreatePartitions: 4, RequestTimeout: 5 * time.Second, DrainTimeout: 6 * time.Second,
 		Pprof: "127.0.0.1:6060",

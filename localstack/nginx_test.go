@@ -215,7 +215,8 @@ func TestNginxEarlyRefusal(t *testing.T) {
 // are more.
 func TestNginxStreams(t *testing.T) {
 	t.Parallel()
-	ctx := deadline(t)
+	ctx, cancel := context.WithTimeout(t.Context(), settleDeadline)
+	defer cancel()
 	echo := startFakeNode(t, func(w http.ResponseWriter, r *http.Request) {
 		control := http.NewResponseController(w)
 		if err := control.EnableFullDuplex(); err != nil {
@@ -229,21 +230,17 @@ func TestNginxStreams(t *testing.T) {
 	})
 	api := newAPIClient(t, startNginx(ctx, t, echo.address).URL)
 	body, feed := io.Pipe()
+	context.AfterFunc(ctx, func() { _ = feed.CloseWithError(context.Cause(ctx)) })
 	request, err := http.NewRequestWithContext(ctx, "POST", api.url+"/v1/topics/t/records", body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	answered := make(chan struct{})
-	go func() {
-		defer close(answered)
-		_, _ = io.WriteString(feed, "line\n") // ends by the answer or with the request
-	}()
+	go func() { _, _ = io.WriteString(feed, "line\n") }() // ends with the feed
 	response, err := api.http.Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer response.Body.Close()
-	<-answered
 	lines := bufio.NewReader(response.Body)
 	for range 3 {
 		if line, err := lines.ReadString('\n'); line != "line\n" {

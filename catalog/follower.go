@@ -35,7 +35,8 @@ type following struct {
 	// is somebody all the same; then refuted is set.
 	nobody, refuted bool
 	backoff         time.Duration // between Pulls that fail
-	lookAfter       time.Time     // no look at the bucket before this
+	lookedAt        time.Time     // at the bucket
+	lookAfter       time.Time     // no look before this
 	lookPause       time.Duration
 }
 
@@ -89,7 +90,7 @@ func (c *Catalog) followNewest(ctx context.Context) {
 	if c.leader {
 		return
 	}
-	f = &following{epoch: c.replica.epoch, address: c.replica.leader, session: journal.NewNonce()}
+	f = &following{epoch: c.replica.epoch, address: c.replica.leader, session: journal.NewNonce(), lookedAt: time.Now()}
 	f.ctx, f.end = context.WithCancel(ctx)
 	c.following = f
 	c.heard()
@@ -296,6 +297,7 @@ func (c *Catalog) takePull(ctx context.Context, p pulled) error {
 	err := c.applyPulled(ctx, p.after, p.answer.Entries)
 	if p.answer.Resigned && f == c.following {
 		c.claimNow = p.answer.Successor == c.cfg.Address
+		f.pullAfter = time.Now().Add(peerBackoffMin)
 		c.loseLeader(errResigned)
 	}
 	return err
@@ -313,7 +315,8 @@ func (c *Catalog) pullFailed(err error) {
 	case errors.As(err, &notLeader):
 		f.behind = notLeader.Epoch > f.epoch
 	}
-	f.nobody = errors.Is(err, ErrNobodyThere)
+	f.backoff = min(max(2*f.backoff, peerBackoffMin), peerBackoffMax)
+	f.pullAfter = time.Now().Add(f.backoff)
 	c.loseLeader(err)
 }
 
@@ -352,9 +355,7 @@ func (c *Catalog) loseLeader(err error) {
 		c.logger.Info("the leader cannot be followed", "leader", f.address, "epoch", f.epoch, "error", err)
 		f.lookAfter, f.lookPause = time.Time{}, 0
 	}
-	f.lost = true
-	f.backoff = min(max(2*f.backoff, peerBackoffMin), peerBackoffMax)
-	f.pullAfter = time.Now().Add(f.backoff)
+	f.lost, f.nobody = true, errors.Is(err, ErrNobodyThere)
 	c.metrics.peerErrors.Inc()
 }
 
@@ -406,8 +407,8 @@ func (c *Catalog) noteWork(edits bool) {
 	}
 }
 
-// lookDue tells whether it is time to look in the bucket for what the leader
-// does not send.
+// lookDue tells whether it is time to look in the bucket for what no leader
+// sends.
 func (c *Catalog) lookDue() bool { return !time.Now().Before(c.lookTime()) }
 
 // never is a time that does not come.
@@ -415,16 +416,21 @@ var never = time.Unix(1<<40, 0)
 
 func (c *Catalog) lookTime() time.Time {
 	f := c.following
-	if f == nil || !f.lost || !f.behind && c.stuckSince.IsZero() && !c.watch.any() {
+	switch {
+	case f == nil || c.hearsLeader():
 		return never
+	case f.behind || !c.stuckSince.IsZero() || c.watch.any():
+		return f.lookAfter
+	default: // nobody needs it; but the longer it waits, the more there will be to read
+		return f.lookedAt.Add(c.cfg.RecentFor)
 	}
-	return f.lookAfter
 }
 
 func (c *Catalog) look(ctx context.Context) error {
 	f := c.following
 	f.lookPause = min(max(2*f.lookPause, peerBackoffMin), peerBackoffMax)
-	f.lookAfter = time.Now().Add(f.lookPause)
+	f.lookedAt = time.Now()
+	f.lookAfter = f.lookedAt.Add(f.lookPause)
 	last := c.replica.last
 	if err := c.follow(ctx); err != nil {
 		return err

@@ -38,6 +38,7 @@ type node struct {
 	reader   *reader.Reader
 	ingester *ingest.Ingester // nil without that role
 	http     *http.Server
+	peers    *http.Server // for other nodes, on a listener of its own
 	draining atomic.Bool
 }
 
@@ -46,22 +47,45 @@ type node struct {
 func runNode(ctx context.Context, o nodeOptions, logger *slog.Logger) error {
 	// The runtime's limit leaves out the program's code and the threads' stacks.
 	debug.SetMemoryLimit(o.MemoryLimit - o.MemoryLimit/8)
-	listener, err := net.Listen("tcp", o.Listen)
+	at, err := listen(o)
 	if err != nil {
 		return err
 	}
+	if o.Advertise == "" && loopback(at.peers.Addr()) && !loopback(at.clients.Addr()) {
+		logger.Warn("other machines cannot reach this node; set --peer-listen", "peer_addr", at.peers.Addr().String())
+	}
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	n, closeParts, err := buildNode(ctx, o, listener.Addr(), logger, reg)
+	n, closeParts, err := buildNode(ctx, o, at.peers.Addr(), logger, reg)
 	if err != nil {
-		return errors.Join(err, listener.Close())
+		return errors.Join(err, at.close())
 	}
-	return errors.Join(n.run(ctx, listener), closeParts())
+	return errors.Join(n.run(ctx, at), closeParts())
 }
 
-// buildNode makes the parts and connects them. The function it returns
-// releases what is held when the node has ended.
-func buildNode(ctx context.Context, o nodeOptions, addr net.Addr, logger *slog.Logger, reg *prometheus.Registry) (*node, func() error, error) {
+// listeners are where a node is reached.
+type listeners struct {
+	clients net.Listener
+	peers   net.Listener
+}
+
+func listen(o nodeOptions) (listeners, error) {
+	var at listeners
+	var err error
+	if at.clients, err = net.Listen("tcp", o.Listen); err != nil {
+		return at, err
+	}
+	if at.peers, err = net.Listen("tcp", o.PeerListen); err != nil {
+		return at, errors.Join(fmt.Errorf("--peer-listen: %w", err), at.clients.Close())
+	}
+	return at, nil
+}
+
+func (at listeners) close() error { return errors.Join(at.clients.Close(), at.peers.Close()) }
+
+// buildNode makes the parts and connects them; other nodes reach it at peerAddr.
+// The function it returns releases what is held when the node has ended.
+func buildNode(ctx context.Context, o nodeOptions, peerAddr net.Addr, logger *slog.Logger, reg *prometheus.Registry) (*node, func() error, error) {
 	n := &node{options: o, logger: logger}
 	var closers []func() error
 	closeParts := func() error {
@@ -88,12 +112,15 @@ func buildNode(ctx context.Context, o nodeOptions, addr net.Addr, logger *slog.L
 	if err != nil {
 		return fail(err)
 	}
-	catalogConfig := catalog.DefaultConfig()
-	catalogConfig.Address = o.Advertise
-	if catalogConfig.Address == "" {
-		catalogConfig.Address = "http://" + addr.String()
+	client, peers, err := n.newPeers(reg)
+	if err != nil {
+		return fail(err)
 	}
-	if n.catalog, err = catalog.New(catalogConfig, j, nil, logger, reg); err != nil {
+	closers = append(closers, func() error { client.Close(); return nil })
+	n.peers = peers.HTTPServer()
+	catalogConfig := catalog.DefaultConfig()
+	catalogConfig.Address = o.peerAddress(peerAddr)
+	if n.catalog, err = catalog.New(catalogConfig, j, client, logger, reg); err != nil {
 		return fail(err)
 	}
 	if n.reader, err = reader.New(o.readerConfig(), n.catalog, bucket, reg); err != nil {
@@ -178,17 +205,19 @@ func (o nodeOptions) apiConfig() httpapi.Config {
 }
 
 // run serves until ctx ends or a part cannot go on.
-func (n *node) run(ctx context.Context, listener net.Listener) error {
+func (n *node) run(ctx context.Context, at listeners) error {
 	// The parts outlive ctx: they are what drains.
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	group, running := errgroup.WithContext(running)
-	group.Go(func() error { return serveHTTP(n.http, listener) })
 	if n.options.Pprof != "" {
 		if err := servePprof(running, group, n.options.Pprof); err != nil {
-			return errors.Join(err, listener.Close())
+			return errors.Join(err, at.close())
 		}
 	}
+	n.peers.BaseContext = func(net.Listener) context.Context { return running }
+	group.Go(func() error { return serveHTTP(n.http, at.clients) })
+	group.Go(func() error { return serveHTTP(n.peers, at.peers) })
 	group.Go(func() error {
 		if err := n.probe(running); err != nil {
 			return err
@@ -197,7 +226,7 @@ func (n *node) run(ctx context.Context, listener net.Listener) error {
 		if n.ingester != nil {
 			group.Go(func() error { return n.ingester.Run(running) })
 		}
-		return n.announce(running, listener.Addr())
+		return n.announce(running, at.clients.Addr())
 	})
 
 	select {
@@ -205,7 +234,9 @@ func (n *node) run(ctx context.Context, listener net.Listener) error {
 	case <-running.Done():
 	}
 	drained := n.drain(running)
+	// Others are served until this node has handed over the lead.
 	stop()
+	drained = errors.Join(drained, stopPeers(n.peers))
 	err := group.Wait()
 	if errors.Is(err, context.Canceled) {
 		err = nil
@@ -262,6 +293,9 @@ func (n *node) drain(running context.Context) error {
 	var err error
 	if n.ingester != nil && running.Err() == nil {
 		err = n.ingester.Drain(ctx)
+	}
+	if resignErr := n.catalog.Resign(ctx); resignErr != nil && running.Err() == nil {
+		n.logger.Warn("no other node took the lead", "error", resignErr)
 	}
 	if shutdownErr := n.http.Shutdown(ctx); shutdownErr != nil {
 		err = errors.Join(err, n.http.Close())

@@ -139,6 +139,9 @@ func (o nodeOptions) validate() error {
 	if _, _, err := net.SplitHostPort(o.PeerListen); err != nil {
 		return fmt.Errorf("--peer-listen %q is not host:port", o.PeerListen)
 	}
+	if o.Advertise == "" && unspecified(o.PeerListen) {
+		return fmt.Errorf("--peer-listen %s is every address of this machine; say with --advertise at which one other nodes reach it", o.PeerListen)
+	}
 	if o.Pprof != "" {
 		if _, _, err := net.SplitHostPort(o.Pprof); err != nil {
 			return fmt.Errorf("--pprof %q is neither off nor host:port", o.Pprof)

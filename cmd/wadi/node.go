@@ -35,11 +35,14 @@ type node struct {
 	logger   *slog.Logger
 	bucket   objstore.Bucket
 	catalog  *catalog.Catalog
-	reader   *reader.Reader
+	reader   *reader.Reader   // nil without that role
 	ingester *ingest.Ingester // nil without that role
-	http     *http.Server
+	api      *httpapi.Server
+	http     *http.Server // of api
 	peers    *http.Server // for other nodes, on a listener of its own
-	draining atomic.Bool
+
+	draining    atomic.Bool
+	awaitsStore atomic.Bool // it does not answer, and nothing was loaded yet
 }
 
 // runNode runs a node until ctx ends, then drains it. It returns nil if
@@ -71,10 +74,11 @@ type listeners struct {
 
 func listen(o nodeOptions) (listeners, error) {
 	var at listeners
-	var err error
-	if at.clients, err = net.Listen("tcp", o.Listen); err != nil {
+	clients, err := net.Listen("tcp", o.Listen)
+	if err != nil {
 		return at, err
 	}
+	at.clients = &closeOnce{Listener: clients}
 	if at.peers, err = net.Listen("tcp", o.PeerListen); err != nil {
 		return at, errors.Join(fmt.Errorf("--peer-listen: %w", err), at.clients.Close())
 	}
@@ -123,11 +127,14 @@ func buildNode(ctx context.Context, o nodeOptions, peerAddr net.Addr, logger *sl
 	if n.catalog, err = catalog.New(catalogConfig, j, client, logger, reg); err != nil {
 		return fail(err)
 	}
-	if n.reader, err = reader.New(o.readerConfig(), n.catalog, bucket, reg); err != nil {
-		return fail(err)
+	var fetcher httpapi.Fetcher = noFetcher{n.catalog}
+	if o.Reader {
+		if n.reader, err = reader.New(o.readerConfig(), n.catalog, bucket, reg); err != nil {
+			return fail(err)
+		}
+		closers = append(closers, func() error { n.reader.Close(); return nil })
+		fetcher = n.reader
 	}
-	closers = append(closers, func() error { n.reader.Close(); return nil })
-
 	var producer httpapi.Producer = noProducer{}
 	if o.Ingest {
 		if n.ingester, err = n.newIngester(reg); err != nil {
@@ -136,11 +143,10 @@ func buildNode(ctx context.Context, o nodeOptions, peerAddr net.Addr, logger *sl
 		closers = append(closers, n.ingester.Close)
 		producer = httpapi.NewProducer(n.ingester)
 	}
-	server, err := httpapi.NewServer(o.apiConfig(), producer, n.reader, n.catalog, n, logger, reg)
-	if err != nil {
+	if n.api, err = httpapi.NewServer(o.apiConfig(), producer, fetcher, n.catalog, n, logger, reg); err != nil {
 		return fail(err)
 	}
-	n.http = server.HTTPServer()
+	n.http = n.api.HTTPServer()
 	return n, closeParts, nil
 }
 
@@ -159,11 +165,19 @@ func (n *node) newIngester(reg *prometheus.Registry) (*ingest.Ingester, error) {
 			return nil, fmt.Errorf("open the write-ahead buffer: %w", err)
 		}
 	}
-	g, err := ingest.New(n.options.ingestConfig(), n.catalog, uploader, n.reader, log, n.logger, reg)
+	g, err := ingest.New(n.options.ingestConfig(), n.catalog, uploader, n.cache(), log, n.logger, reg)
 	if err != nil && log != nil {
 		err = errors.Join(err, log.Close())
 	}
 	return g, err
+}
+
+// cache takes what the ingester has just written.
+func (n *node) cache() ingest.Warmer {
+	if n.reader == nil {
+		return noCache{}
+	}
+	return n.reader
 }
 
 // The memory limit is shared out: a quarter for records on their way in, a
@@ -233,7 +247,7 @@ func (n *node) run(ctx context.Context, at listeners) error {
 	case <-ctx.Done():
 	case <-running.Done():
 	}
-	drained := n.drain(running)
+	drained := n.drain(running, at.clients)
 	// Others are served until this node has handed over the lead.
 	stop()
 	drained = errors.Join(drained, stopPeers(n.peers))
@@ -241,26 +255,11 @@ func (n *node) run(ctx context.Context, at listeners) error {
 	if errors.Is(err, context.Canceled) {
 		err = nil
 	}
-	return errors.Join(err, drained)
-}
-
-// probe checks that the store keeps the promises that the log rests on. A
-// store that is away is waited for; one that breaks a promise is refused.
-func (n *node) probe(ctx context.Context) error {
-	const pause = time.Second
-	for {
-		err := objstore.Probe(ctx, n.bucket)
-		var broken *objstore.ProbeError
-		if err == nil || errors.As(err, &broken) || errors.Is(err, objstore.ErrRefused) {
-			return err
-		}
-		n.logger.Warn("waiting for the store", "error", err)
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	if left := n.leftBehind(); left != nil {
+		// It says what matters of a drain that came to no end.
+		drained = left
 	}
+	return errors.Join(err, drained)
 }
 
 func (n *node) announce(ctx context.Context, addr net.Addr) error {
@@ -282,31 +281,13 @@ func (n *node) announce(ctx context.Context, addr net.Addr) error {
 	return nil
 }
 
-// drain takes no more requests, commits what the node holds, and ends the
-// connections, within --drain-timeout.
-func (n *node) drain(running context.Context) error {
-	n.logger.Info("draining", "timeout", n.options.DrainTimeout)
-	n.draining.Store(true)
-	ctx, cancel := context.WithTimeout(running, n.options.DrainTimeout)
-	defer cancel()
-	n.reader.EndWaits()
-	var err error
-	if n.ingester != nil && running.Err() == nil {
-		err = n.ingester.Drain(ctx)
-	}
-	if resignErr := n.catalog.Resign(ctx); resignErr != nil && running.Err() == nil {
-		n.logger.Warn("no other node took the lead", "error", resignErr)
-	}
-	if shutdownErr := n.http.Shutdown(ctx); shutdownErr != nil {
-		err = errors.Join(err, n.http.Close())
-	}
-	return err
-}
-
 // Ready returns nil, or why the node should get no requests.
 func (n *node) Ready() error {
 	if n.draining.Load() {
 		return errors.New("draining")
+	}
+	if n.awaitsStore.Load() {
+		return errors.New("the object store does not answer")
 	}
 	select {
 	case <-n.catalog.Ready():
@@ -325,7 +306,7 @@ func (n *node) Ready() error {
 }
 
 func serveHTTP(server *http.Server, listener net.Listener) error {
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 		return err
 	}
 	return nil
@@ -345,17 +326,4 @@ func servePprof(ctx context.Context, group *errgroup.Group, addr string) error {
 	group.Go(func() error { return serveHTTP(server, listener) })
 	context.AfterFunc(ctx, func() { _ = server.Close() })
 	return nil
-}
-
-// noProducer stands in on a node without the ingest role.
-type noProducer struct{}
-
-func (noProducer) Reserve(int64) (httpapi.Reservation, error) { return nil, ingest.ErrNotIngest }
-
-func (noProducer) ProduceRecords(context.Context, *catalog.Topic, []ingest.Record, ingest.Options) ([]ingest.Result, error) {
-	return nil, ingest.ErrNotIngest
-}
-
-func (noProducer) ProduceBatches(context.Context, *catalog.Topic, int32, []byte, ingest.Options) ([]ingest.Result, error) {
-	return nil, ingest.ErrNotIngest
 }

@@ -22,6 +22,7 @@ var layers = []struct {
 	{"catalog/journal", 1},
 	{"catalog", 2},
 	{"catalog/peerhttp", 3},
+	{"catalog/catalogtest", 3},
 	{"tiering", 3},
 	{"ingest/wal", 2},
 	{"ingest/wal/crashfs", 3},

@@ -14,9 +14,6 @@ const (
 	// quietTimeout how long it waits for such a time.
 	quietTime    = 250 * time.Millisecond
 	quietTimeout = 5 * time.Second
-	// resignTimeout bounds how long another node is given to take the lead.
-	// After that the others notice by themselves that this one is gone.
-	resignTimeout = 5 * time.Second
 )
 
 // drain ends the node's work in an order in which nobody is let down, within
@@ -74,17 +71,16 @@ func (n *node) awaitQuiet(ctx context.Context) {
 	}
 }
 
-// resign hands over the lead. That nobody takes it is no failure of this node.
+// resign hands over the lead. That nobody takes it is no failure of this node:
+// the others notice by themselves that it is gone.
 func (n *node) resign(ctx context.Context) {
 	select {
 	case <-n.catalog.Ready():
 	default:
 		return // it never led
 	}
-	ctx, cancel := context.WithTimeout(ctx, resignTimeout)
-	defer cancel()
 	if err := n.catalog.Resign(ctx); err != nil {
-		n.logger.Warn("no other node took the lead over in time", "error", err)
+		n.logger.Warn("the lead was not handed over in time", "error", err)
 	}
 }
 

@@ -62,6 +62,40 @@ type member struct {
 
 	mu   sync.Mutex
 	life *life // guarded by mu; nil while it is down
+	trap *trap // guarded by mu
+}
+
+// step is one point on the way of a request, where its node may sleep or end.
+type step struct {
+	op   string // one of objstore's, or forward or pull
+	key  string // or the address
+	sent bool   // the answer is there; otherwise the request has yet to leave
+}
+
+// trap freezes a node at the first step that fits.
+type trap struct {
+	fits   func(step) bool
+	sprung chan struct{} // closed when it did
+}
+
+// freezeAt sets a trap. The node is frozen when the channel is closed.
+func (m *member) freezeAt(fits func(step) bool) <-chan struct{} {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.trap = &trap{fits: fits, sprung: make(chan struct{})}
+	return m.trap.sprung
+}
+
+func (m *member) wake() { m.cluster.network.Resume(m.address) }
+
+func (m *member) spring(at step) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.trap != nil && m.trap.fits(at) {
+		m.cluster.network.Freeze(m.address)
+		close(m.trap.sprung)
+		m.trap = nil
+	}
 }
 
 // steps are the chances of what befalls a node at each step: before a request to
@@ -172,20 +206,21 @@ var errDead = errors.New("the process has ended")
 // step is what happens before a request leaves, or when its answer is there. The
 // process may crash there, or sleep; a sleeper does not notice that its patience
 // is over until it wakes, and then may go on for a moment as if it were not.
-func (l *life) step(ctx context.Context, what string, n int) (context.Context, context.CancelFunc, error) {
+func (l *life) step(ctx context.Context, at step, n int) (context.Context, context.CancelFunc, error) {
 	m := l.member
 	h := fnv.New64a()
-	_, _ = fmt.Fprint(h, what, n)
+	_, _ = fmt.Fprint(h, at, n)
 	rng := rand.New(rand.NewPCG(m.steps.seed, h.Sum64()))
 	if m.steps.latencyMax > 0 {
 		time.Sleep(time.Duration(rng.Int64N(int64(m.steps.latencyMax))))
 	}
-	switch at := rng.Float64(); {
+	m.spring(at)
+	switch chance := rng.Float64(); {
 	case m.cluster.stepsEnd.Load():
-	case at < m.steps.crash:
+	case chance < m.steps.crash:
 		l.dead.Store(true)
 		l.cancel()
-	case at < m.steps.crash+m.steps.sleep:
+	case chance < m.steps.crash+m.steps.sleep:
 		m.cluster.network.Freeze(m.address)
 		time.AfterFunc(time.Duration(rng.Int64N(int64(m.steps.sleepMax))), func() { m.cluster.network.Resume(m.address) })
 	}
@@ -219,13 +254,13 @@ func request[T any](b *processBucket, ctx context.Context, op, key string, send 
 	failed := func(err error) (T, error) {
 		return nothing, &objstore.Error{Op: op, Key: key, Outcome: objstore.Unknown, Err: err}
 	}
-	ctx, cancel, err := b.life.step(ctx, "before "+op+key, n)
+	ctx, cancel, err := b.life.step(ctx, step{op, key, false}, n)
 	defer cancel()
 	if err != nil {
 		return failed(err)
 	}
 	answer, sendErr := send(ctx)
-	if _, cancelAfter, err := b.life.step(ctx, "after "+op+key, n); err != nil {
+	if _, cancelAfter, err := b.life.step(ctx, step{op, key, true}, n); err != nil {
 		return failed(err)
 	} else {
 		cancelAfter()
@@ -267,18 +302,18 @@ type processPeers struct {
 	met map[string]int // guarded by mu
 }
 
-func (p *processPeers) steps(ctx context.Context, what string, send func(context.Context) error) error {
+func (p *processPeers) request(ctx context.Context, op, address string, send func(context.Context) error) error {
 	p.mu.Lock()
-	p.met[what]++
-	n := p.met[what]
+	p.met[op+address]++
+	n := p.met[op+address]
 	p.mu.Unlock()
-	ctx, cancel, err := p.life.step(ctx, "before "+what, n)
+	ctx, cancel, err := p.life.step(ctx, step{op, address, false}, n)
 	defer cancel()
 	if err != nil {
 		return err
 	}
 	sendErr := send(ctx)
-	if _, cancelAfter, err := p.life.step(ctx, "after "+what, n); err != nil {
+	if _, cancelAfter, err := p.life.step(ctx, step{op, address, true}, n); err != nil {
 		return err
 	} else {
 		cancelAfter()
@@ -288,7 +323,7 @@ func (p *processPeers) steps(ctx context.Context, what string, send func(context
 
 // Forward implements catalog.Peers.
 func (p *processPeers) Forward(ctx context.Context, address string, r catalog.ForwardRequest) (a catalog.ForwardAnswer, err error) {
-	err = p.steps(ctx, "forward"+address, func(ctx context.Context) (err error) {
+	err = p.request(ctx, "forward", address, func(ctx context.Context) (err error) {
 		a, err = p.peers.Forward(ctx, address, r)
 		return err
 	})
@@ -297,7 +332,7 @@ func (p *processPeers) Forward(ctx context.Context, address string, r catalog.Fo
 
 // Pull implements catalog.Peers. What the leader hands out must be in the journal.
 func (p *processPeers) Pull(ctx context.Context, address string, r catalog.PullRequest) (a catalog.PullAnswer, err error) {
-	err = p.steps(ctx, "pull"+address, func(ctx context.Context) (err error) {
+	err = p.request(ctx, "pull", address, func(ctx context.Context) (err error) {
 		a, err = p.peers.Pull(ctx, address, r)
 		return err
 	})

@@ -30,6 +30,7 @@ type witness struct {
 	mu       sync.Mutex
 	chain    []link                                    // by slot; guarded by mu
 	landed   map[journal.Nonce]journal.Slot            // all that ever landed; guarded by mu
+	writer   string                                    // address in the newest claim of the chain; guarded by mu
 	epoch    uint64                                    // of the newest claim of the chain; guarded by mu
 	views    map[string]slotRange                      // by digest of their states; guarded by mu
 	edits    map[any][]landedEdit                      // by identity; guarded by mu
@@ -44,6 +45,7 @@ type witness struct {
 
 // link is one entry of the chain, and the catalog after it.
 type link struct {
+	kind    journal.Kind
 	nonce   journal.Nonce
 	state   *catalog.State
 	encoded []byte // of state, once somebody asked
@@ -144,7 +146,7 @@ func (w *witness) grow(e *journal.Entry) {
 		if e.Epoch <= w.epoch {
 			w.tb.Errorf("slot %d claims epoch %d within epoch %d", e.Slot, e.Epoch, w.epoch)
 		}
-		w.epoch = e.Epoch
+		w.epoch, w.writer = e.Epoch, e.Writer
 	case journal.Edits:
 		if e.Epoch != w.epoch {
 			w.tb.Errorf("fork: slot %d by %s is of epoch %d within epoch %d", e.Slot, e.Writer, e.Epoch, w.epoch)
@@ -157,7 +159,7 @@ func (w *witness) grow(e *journal.Entry) {
 			w.carryOut(e, state, edits[i], results[i])
 		}
 	}
-	w.chain = append(w.chain, link{nonce: e.Nonce, state: state})
+	w.chain = append(w.chain, link{kind: e.Kind, nonce: e.Nonce, state: state})
 	d := digest(state)
 	r, known := w.views[d]
 	if !known {
@@ -187,6 +189,9 @@ func (w *witness) carryOut(e *journal.Entry, state *catalog.State, edit catalog.
 	for i, u := range result.Units {
 		for k, landed := range u.Appends {
 			a := commit.Units[i].Appends[k]
+			if landed.Duplicate {
+				continue
+			}
 			if landed.Base != w.ends[a.Partition] {
 				w.tb.Errorf("slot %d gives offset %d where partition %d ends at %d", e.Slot, landed.Base, a.Partition.Partition, w.ends[a.Partition])
 			}
@@ -230,6 +235,20 @@ func (w *witness) newest() journal.Slot {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return journal.Slot(max(0, len(w.chain)-1))
+}
+
+// leader returns the address in the newest claim of the chain.
+func (w *witness) leader() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.writer
+}
+
+// claimCount returns how many claims the chain has.
+func (w *witness) claimCount() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.claims
 }
 
 // slotsOf returns the slots as of which a view may be.
@@ -339,6 +358,24 @@ func (w *witness) end(tp catalog.TopicPartition) catalog.Offset {
 	return w.ends[tp]
 }
 
+// hasPruned tells whether the slots up to one, claims aside, have been deleted.
+func (w *witness) hasPruned(upto journal.Slot) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	left := map[string]bool{}
+	for _, key := range w.Keys() {
+		left[key] = true
+	}
+	for slot := journal.Slot(1); slot <= upto; slot++ {
+		if int(slot) >= len(w.chain) || w.chain[slot].kind != journal.Claim && left[slotKey(slot)] {
+			return false
+		}
+	}
+	return true
+}
+
+func slotKey(slot journal.Slot) string { return fmt.Sprintf("%s%020d", slotKeys, slot) }
+
 // checkSnapshots compares the newest two snapshots with the chain.
 func (w *witness) checkSnapshots(j *journal.Journal) {
 	slots, err := j.Snapshots(context.Background())
@@ -361,7 +398,9 @@ func (w *witness) checkSnapshots(j *journal.Journal) {
 			w.tb.Errorf("snapshot of slot %d: %v", slot, err)
 			continue
 		}
-		if l := w.chain[slot]; info.Nonce != l.nonce || !bytes.Equal(encodeOf(w.tb, state), encodeOf(w.tb, l.state)) {
+		if int(slot) >= len(w.chain) {
+			w.tb.Errorf("fork: there is a snapshot of slot %d, and the journal ends at %d", slot, len(w.chain)-1)
+		} else if l := w.chain[slot]; info.Nonce != l.nonce || !bytes.Equal(encodeOf(w.tb, state), encodeOf(w.tb, l.state)) {
 			w.tb.Errorf("fork: the snapshot of slot %d is not the journal's", slot)
 		}
 	}

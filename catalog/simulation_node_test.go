@@ -29,15 +29,32 @@ type cluster struct {
 	logger  *slog.Logger
 
 	stepsEnd atomic.Bool // nothing befalls nodes at their steps any more
+
+	mu    sync.Mutex
+	lives []*life // guarded by mu; all that were begun
 }
 
 func newCluster(tb testing.TB) *cluster {
 	c := &cluster{tb: tb, witness: newWitness(tb), network: catalogtest.New(), logger: slog.New(slog.DiscardHandler)}
-	tb.Cleanup(c.network.Close)
+	tb.Cleanup(c.close)
 	if *simulationLog {
 		c.logger = slog.New(slog.NewTextHandler(logWriter{tb, time.Now()}, nil))
 	}
 	return c
+}
+
+// close ends whatever still runs, in case that a test gave up.
+func (c *cluster) close() {
+	c.stepsEnd.Store(true)
+	c.network.Reset()
+	c.mu.Lock()
+	lives := c.lives
+	c.mu.Unlock()
+	for _, l := range lives {
+		l.cancel()
+		<-l.ended
+	}
+	c.network.Close()
 }
 
 // logWriter logs lines with the time since the schedule began.
@@ -84,6 +101,13 @@ func (m *member) freezeAt(fits func(step) bool) <-chan struct{} {
 	defer m.mu.Unlock()
 	m.trap = &trap{fits: fits, sprung: make(chan struct{})}
 	return m.trap.sprung
+}
+
+// disarm takes a trap away that has not sprung.
+func (m *member) disarm() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.trap = nil
 }
 
 func (m *member) wake() { m.cluster.network.Resume(m.address) }
@@ -144,6 +168,9 @@ func (m *member) start() *life {
 	ctx, cancel := context.WithCancel(context.Background())
 	l.cancel = cancel
 	m.cluster.network.Join(m.address, l)
+	m.cluster.mu.Lock()
+	m.cluster.lives = append(m.cluster.lives, l)
+	m.cluster.mu.Unlock()
 	m.mu.Lock()
 	m.life = l
 	m.mu.Unlock()

@@ -42,6 +42,7 @@ type following struct {
 
 // flight is a forwarded request.
 type flight struct {
+	seq       uint64
 	proposals []*Proposal
 	layouts   []*commitLayout // of the commits among them, to decode their outcomes
 	results   []Result        // once answered
@@ -114,7 +115,7 @@ func (c *Catalog) endFollowing() {
 			}
 		}
 	}
-	clear(c.landings.awaited)
+	c.landings = landings{}
 	c.giveBackProposals(unsettled, true)
 }
 
@@ -133,11 +134,8 @@ func (c *Catalog) forward() {
 	f := c.following
 	f.seq++
 	request := ForwardRequest{Epoch: f.epoch, Session: f.session, Seq: f.seq}
-	fl := &flight{proposals: proposals}
+	fl := &flight{seq: f.seq, proposals: proposals}
 	request.Edits, fl.layouts = appendForwarded(nil, proposals)
-	for _, p := range proposals {
-		c.landings.await(p)
-	}
 	f.flights = append(f.flights, fl)
 	c.metrics.forwardedEdits.Add(float64(len(proposals)))
 	c.peerTasks.Go(func() { c.deliver(f, fl, request) })
@@ -244,12 +242,11 @@ func (c *Catalog) settle(p *Proposal, r Result) {
 	if p.settled() {
 		return
 	}
-	c.landings.forget(p)
 	p.resolve(r, nil)
 	c.stuckSince = time.Now()
 }
 
-// settleLanded settles the commits whose outcome the applied entries held.
+// settleLanded settles the edits whose outcome the applied entries held.
 func (c *Catalog) settleLanded() {
 	found := c.landings.found
 	c.landings.found = nil
@@ -527,53 +524,72 @@ func (c *Catalog) nextTurn(edits bool) time.Time {
 	return next
 }
 
-// landings finds in the journal the commits that this node has forwarded.
+// landings finds in applied entries the edits that this node has forwarded.
 type landings struct {
-	awaited map[commitKey]*Proposal
-	found   []landing
+	following *following // whose flights are looked for
+	found     []landing
+
+	flight     *flight // whose edits come next
+	next, left int     // the next of them, and how many there are
 }
 
-// commitKey names one attempt to commit.
-type commitKey struct {
-	node   NodeID
-	upto   uint64
-	object ObjectID
-}
-
-// landing is a commit with what became of it.
+// landing is an edit with what became of it.
 type landing struct {
 	proposal *Proposal
 	result   Result
 }
 
-func keyOf(e *CommitSegment) commitKey {
-	return commitKey{node: e.Node, upto: e.Upto, object: e.Object.ID}
-}
-
-func (l *landings) await(p *Proposal) {
-	if e, ok := p.edit.(CommitSegment); ok {
-		l.awaited[keyOf(&e)] = p
-	}
-}
-
-func (l *landings) forget(p *Proposal) {
-	if e, ok := p.edit.(CommitSegment); ok {
-		delete(l.awaited, keyOf(&e))
-	}
-}
-
-func (l *landings) add(e *CommitSegment, r Result) {
+// add takes one edit of an entry, in the order in which they stand there.
+func (l *landings) add(e Edit, r Result) {
 	if l == nil {
 		return
 	}
-	if p, ok := l.awaited[keyOf(e)]; ok {
-		delete(l.awaited, keyOf(e))
-		l.found = append(l.found, landing{proposal: p, result: r})
+	if m, ok := e.(Forwarded); ok {
+		l.flight = l.following.flightOf(m)
+		l.next, l.left = int(m.First), int(m.Count)
+		return
+	}
+	if l.flight == nil {
+		return
+	}
+	l.found = append(l.found, landing{proposal: l.flight.proposals[l.next], result: r})
+	l.next++
+	if l.left--; l.left == 0 || l.next == len(l.flight.proposals) {
+		l.flight = nil
 	}
 }
 
-// newTouched also looks for the commits of this node.
+// count is how many were found.
+func (l *landings) count() int {
+	if l == nil {
+		return 0
+	}
+	return len(l.found)
+}
+
+// cut forgets what was found beyond n: the entries were not applied after all.
+func (l *landings) cut(n int) {
+	if l != nil {
+		l.found, l.flight = l.found[:n], nil
+	}
+}
+
+// flightOf returns the flight that an entry names, nil if it is another node's.
+func (f *following) flightOf(m Forwarded) *flight {
+	if f == nil || m.Session != f.session {
+		return nil
+	}
+	for _, fl := range f.flights {
+		if fl.seq == m.Seq && int(m.First) < len(fl.proposals) {
+			return fl
+		}
+	}
+	return nil
+}
+
+// newTouched also looks for the edits of this node.
 func (c *Catalog) newTouched() touched {
+	c.landings = landings{following: c.following, found: c.landings.found}
 	t := newTouched()
 	t.landings = &c.landings
 	return t

@@ -244,6 +244,20 @@ func (w *witness) leader() string {
 	return w.writer
 }
 
+// newestEpoch returns the epoch of the newest claim of the chain.
+func (w *witness) newestEpoch() uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.epoch
+}
+
+// stateAt returns the catalog as of a slot of the chain.
+func (w *witness) stateAt(slot journal.Slot) *catalog.State {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.chain[slot].state
+}
+
 // claimCount returns how many claims the chain has.
 func (w *witness) claimCount() int {
 	w.mu.Lock()

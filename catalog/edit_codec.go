@@ -46,6 +46,13 @@ func AppendEdits(dst []byte, edits []Edit, results []Result) []byte {
 }
 
 func appendEdit(dst []byte, e Edit, result *Result) []byte {
+	dst, layout := appendBareEdit(dst, e)
+	return appendResult(dst, result, layout)
+}
+
+// appendBareEdit encodes an edit without its result, and returns what the
+// encoding of the result of a commit takes from it.
+func appendBareEdit(dst []byte, e Edit) ([]byte, *commitLayout) {
 	var layout *commitLayout
 	switch e := e.(type) {
 	case CreateTopic:
@@ -84,7 +91,7 @@ func appendEdit(dst []byte, e Edit, result *Result) []byte {
 	default:
 		panic(fmt.Sprintf("catalog: edit of type %T", e))
 	}
-	return appendResult(dst, result, layout)
+	return dst, layout
 }
 
 // DecodeEdits is the inverse of AppendEdits. An edit of a newer kind is
@@ -121,6 +128,14 @@ func DecodeEdits(payload []byte) ([]Edit, []Result, error) {
 }
 
 func (r *wireReader) edit() (Edit, Result) {
+	edit, layout := r.bareEdit()
+	if r.err != nil {
+		return nil, Result{}
+	}
+	return edit, r.result(layout)
+}
+
+func (r *wireReader) bareEdit() (Edit, *commitLayout) {
 	var edit Edit
 	var layout *commitLayout
 	switch kind := r.byte(); kind {
@@ -154,10 +169,8 @@ func (r *wireReader) edit() (Edit, Result) {
 		edit = commit
 	case 0:
 		r.fail(errOutOfRange)
-		return nil, Result{}
 	default:
 		r.fail(fmt.Errorf("%w: %d", ErrNewerEdit, kind))
-		return nil, Result{}
 	}
-	return edit, r.result(layout)
+	return edit, layout
 }

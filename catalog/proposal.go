@@ -24,10 +24,18 @@ type Proposal struct {
 	// inDoubt says that an earlier attempt may have committed it, though it is
 	// queued again.
 	inDoubt atomic.Bool
-	done    chan struct{} // closed when result and err are set
+	// forwarded says that it came from another node, which asks again if this
+	// one loses the lead.
+	forwarded bool
+	done      chan struct{} // closed when the fields below are set
 
 	result Result
 	err    error
+	slot   journal.Slot // that holds it, if this node wrote it
+}
+
+func newProposal(e Edit) *Proposal {
+	return &Proposal{edit: e, size: encodedSizeMax(e), done: make(chan struct{})}
 }
 
 // Done is closed when the proposal is settled; then Wait returns at once.
@@ -54,6 +62,16 @@ func (p *Proposal) Wait(ctx context.Context) (Result, error) {
 		return p.result, p.err
 	default:
 		return Result{}, fmt.Errorf("%w: %w", ErrUnknownOutcome, ctx.Err())
+	}
+}
+
+// settled is Done without waiting.
+func (p *Proposal) settled() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -9,15 +9,17 @@ import (
 type touched struct {
 	partitions map[TopicPartition]struct{}
 	topics     map[TopicID]struct{}
+	landings   *landings // nil if no commit is looked for
 }
 
 func newTouched() touched {
 	return touched{partitions: map[TopicPartition]struct{}{}, topics: map[TopicID]struct{}{}}
 }
 
-func (t touched) add(e Edit) {
+func (t touched) add(e Edit, result Result) {
 	switch e := e.(type) {
 	case CommitSegment:
+		t.landings.add(&e, result)
 		for i := range e.Units {
 			for j := range e.Units[i].Appends {
 				t.partitions[e.Units[i].Appends[j].Partition] = struct{}{}

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/wadilog/wadi/catalog"
+	"github.com/wadilog/wadi/catalog/catalogtest"
 	"github.com/wadilog/wadi/catalog/journal"
 	"github.com/wadilog/wadi/httpapi"
 	"github.com/wadilog/wadi/ingest"
@@ -28,19 +29,20 @@ import (
 	"github.com/wadilog/wadi/tiering"
 )
 
-// node is one of the world's nodes over all its lives: its way to the store, its
-// disk, and the process that runs at the moment, if one does.
+// node is one of the world's nodes over all its lives: its ways to the store and
+// to other nodes, its disk, and the process that runs at the moment, if one does.
 type node struct {
-	t      *testing.T
-	name   string
-	store  *faultstore.Store // its way to the bucket
-	reads  *faultstore.Store // the reader's way, through store
-	disk   *crashfs.FS       // nil without a write-ahead buffer
-	logger *slog.Logger
+	t       *testing.T
+	name    string               // also its address
+	store   *faultstore.Store    // its way to the bucket
+	reads   *faultstore.Store    // the reader's way, through store
+	network *catalogtest.Network // between nodes; it also holds frozen ones
+	alone   bool                 // it knows of other nodes by the bucket alone
+	disk    *crashfs.FS          // nil without a write-ahead buffer
+	logger  *slog.Logger
 
-	mu     sync.Mutex
-	life   *life         // nil while the node is down; guarded by mu
-	frozen chan struct{} // closed when the node goes on; nil if it is not frozen; guarded by mu
+	mu   sync.Mutex
+	life *life // nil while the node is down; guarded by mu
 }
 
 // life is one process of a node.
@@ -54,47 +56,16 @@ type life struct {
 	requests sync.WaitGroup
 }
 
-func newNode(t *testing.T, name string, bucket *memstore.Store, withWAL bool) *node {
-	n := &node{t: t, name: name, store: faultstore.New(bucket), logger: slog.New(slog.DiscardHandler)}
+func newNode(t *testing.T, name string, bucket *memstore.Store, network *catalogtest.Network) *node {
+	n := &node{t: t, name: name, store: faultstore.New(bucket), network: network, logger: slog.New(slog.DiscardHandler)}
 	n.reads = faultstore.New(n.store)
-	if withWAL {
-		n.disk = crashfs.New()
-	}
 	// A frozen process neither sends nor sees an answer.
 	n.store.SetHook(func(string, string) { n.thaw() })
 	n.store.SetAfterHook(func(string, string) { n.thaw() })
 	return n
 }
 
-func (n *node) freeze() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.frozen == nil {
-		n.frozen = make(chan struct{})
-	}
-}
-
-func (n *node) resume() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.frozen != nil {
-		close(n.frozen)
-		n.frozen = nil
-	}
-}
-
-// thaw waits while the node is frozen.
-func (n *node) thaw() {
-	for {
-		n.mu.Lock()
-		frozen := n.frozen
-		n.mu.Unlock()
-		if frozen == nil {
-			return
-		}
-		<-frozen
-	}
-}
+func (n *node) thaw() { n.network.Thaw(n.name) }
 
 func (n *node) current() *life {
 	n.mu.Lock()
@@ -117,7 +88,11 @@ func (n *node) start(rng *rand.Rand) {
 	catalogConfig := catalog.DefaultConfig()
 	catalogConfig.Address = n.name
 	catalogConfig.SnapshotSlots = 12
-	l.catalog, err = catalog.New(catalogConfig, j, nil, n.logger, reg)
+	var peers catalog.Peers
+	if !n.alone {
+		peers = n.network.From(n.name)
+	}
+	l.catalog, err = catalog.New(catalogConfig, j, peers, n.logger, reg)
 	must(err)
 
 	readerConfig := reader.DefaultConfig()
@@ -163,6 +138,7 @@ func (n *node) start(rng *rand.Rand) {
 		l.requests.Wait()
 		r.Close()
 	}
+	n.network.Join(n.name, l.catalog)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.life = l
@@ -189,7 +165,7 @@ func (n *node) crash(rng *rand.Rand) {
 	if l == nil {
 		return
 	}
-	n.resume()
+	n.network.Leave(n.name)
 	l.stop()
 	if n.disk != nil {
 		n.disk = n.disk.Crash(rng)
@@ -204,8 +180,12 @@ func (n *node) retire(rng *rand.Rand, within time.Duration) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	err := l.ingester.Drain(ctx)
+	if resignErr := l.catalog.Resign(ctx); resignErr != nil && ctx.Err() == nil {
+		n.t.Errorf("%s: resign: %v", n.name, resignErr)
+	}
 	cancel()
 	n.end()
+	n.network.Leave(n.name)
 	l.stop()
 	if n.disk == nil {
 		return
@@ -219,8 +199,8 @@ func (n *node) retire(rng *rand.Rand, within time.Duration) {
 	n.disk = n.disk.Crash(rng)
 }
 
-// network carries requests of clients to nodes, by the host of their address.
-type network struct {
+// frontDoor carries requests of clients to nodes, by the host of their address.
+type frontDoor struct {
 	nodes map[string]*node
 
 	mu    sync.Mutex
@@ -228,24 +208,24 @@ type network struct {
 	loses float64    // chance of a request, and of an answer, to be lost; guarded by mu
 }
 
-// lost draws whether something is lost, and how long it travels.
-func (w *network) draw() (lost bool, travels time.Duration) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.rng.Float64() < w.loses, time.Duration(w.rng.Int64N(int64(5 * time.Millisecond)))
+// draw draws whether something is lost, and how long it travels.
+func (d *frontDoor) draw() (lost bool, travels time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.rng.Float64() < d.loses, time.Duration(d.rng.Int64N(int64(5 * time.Millisecond)))
 }
 
-func (w *network) setLoss(chance float64) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.loses = chance
+func (d *frontDoor) setLoss(chance float64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.loses = chance
 }
 
 var errReset = errors.New("connection reset")
 
 // RoundTrip implements http.RoundTripper.
-func (w *network) RoundTrip(r *http.Request) (*http.Response, error) {
-	n := w.nodes[r.URL.Host]
+func (d *frontDoor) RoundTrip(r *http.Request) (*http.Response, error) {
+	n := d.nodes[r.URL.Host]
 	l := n.current()
 	if l == nil {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: fmt.Errorf("%s: connection refused", n.name)}
@@ -255,7 +235,7 @@ func (w *network) RoundTrip(r *http.Request) (*http.Response, error) {
 	go func() {
 		defer l.requests.Done()
 		defer close(answered)
-		lost, travels := w.draw()
+		lost, travels := d.draw()
 		time.Sleep(travels)
 		if lost {
 			return
@@ -263,7 +243,7 @@ func (w *network) RoundTrip(r *http.Request) (*http.Response, error) {
 		n.thaw()
 		response := serve(l.handler, r)
 		n.thaw()
-		lost, travels = w.draw()
+		lost, travels = d.draw()
 		time.Sleep(travels)
 		if !lost && response != nil {
 			answered <- response

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wadilog/wadi/catalog/catalogtest"
+	"github.com/wadilog/wadi/ingest/wal/crashfs"
 	"github.com/wadilog/wadi/internal/objstore/faultstore"
 	"github.com/wadilog/wadi/internal/objstore/memstore"
 	"github.com/wadilog/wadi/localstack/linear"
@@ -28,7 +30,8 @@ type world struct {
 	rng     *rand.Rand
 	bucket  *memstore.Store
 	nodes   []*node
-	network *network
+	network *catalogtest.Network // between nodes
+	door    *frontDoor
 	client  *http.Client
 	history linear.History
 	load    *linear.Workload
@@ -36,18 +39,23 @@ type world struct {
 
 // newWorld starts two to four nodes without faults, and makes what clients need.
 func newWorld(t *testing.T, seed uint64) *world {
-	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 11)), bucket: memstore.New()}
-	w.network = &network{nodes: map[string]*node{}, rng: rand.New(rand.NewPCG(seed, 12))}
-	w.client = &http.Client{Transport: w.network}
+	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 11)), bucket: memstore.New(), network: catalogtest.New()}
+	w.door = &frontDoor{nodes: map[string]*node{}, rng: rand.New(rand.NewPCG(seed, 12))}
+	w.client = &http.Client{Transport: w.door}
 	mix := linear.Mix(seed % 2)
 	w.load = &linear.Workload{
 		Mix: mix, Partitions: partitions, Operations: operations, Clients: 4 + w.rng.IntN(3),
 		TimeoutMax: 5 * time.Second, PauseMax: 100 * time.Millisecond, NewClient: w.newClient,
 	}
+	alone := w.rng.IntN(6) == 0
 	for i := range 2 + w.rng.IntN(3) {
-		n := newNode(t, fmt.Sprintf("node-%d", i), w.bucket, w.rng.IntN(2) == 0)
+		n := newNode(t, fmt.Sprintf("node-%d", i), w.bucket, w.network)
+		n.alone = alone
+		if w.rng.IntN(2) == 0 {
+			n.disk = crashfs.New()
+		}
 		w.nodes = append(w.nodes, n)
-		w.network.nodes[n.name] = n
+		w.door.nodes[n.name] = n
 		w.load.Nodes = append(w.load.Nodes, "http://"+n.name)
 		n.start(w.rng)
 	}
@@ -116,7 +124,11 @@ func (w *world) run() {
 	for _, n := range w.nodes {
 		w.spoil(n)
 	}
-	w.network.setLoss(0.005)
+	w.network.Randomize(w.rng.Uint64(), catalogtest.Probabilities{
+		LoseRequest: 0.03, LoseAnswer: 0.03, Repeat: 0.03, ArriveLate: 0.03, LateMax: 5 * time.Second,
+		Delay: 0.3, DelayMax: 300 * time.Millisecond,
+	})
+	w.door.setLoss(0.005)
 	ctx, cancel := context.WithCancel(context.Background())
 	var nemesis sync.WaitGroup
 	rng := rand.New(rand.NewPCG(w.rng.Uint64(), 13))
@@ -156,7 +168,7 @@ func (w *world) haunt(ctx context.Context, rng *rand.Rand) {
 // hurt does one thing to a node and undoes it.
 func (w *world) hurt(n *node, rng *rand.Rand) {
 	some := func(most time.Duration) { time.Sleep(time.Duration(rng.Int64N(int64(most)))) }
-	switch rng.IntN(6) {
+	switch rng.IntN(8) {
 	case 0, 1:
 		n.crash(rng)
 		some(2 * time.Second)
@@ -166,20 +178,41 @@ func (w *world) hurt(n *node, rng *rand.Rand) {
 		some(time.Second)
 		n.start(rng)
 	case 3, 4:
-		n.freeze()
+		w.network.Freeze(n.name)
 		some(6 * time.Second)
-		n.resume()
+		w.network.Resume(n.name)
 	case 5:
 		n.store.SetOutage([]faultstore.Outage{faultstore.Refusing, faultstore.Hanging}[rng.IntN(2)])
 		some(4 * time.Second)
 		n.store.SetOutage(faultstore.Up)
+	case 6, 7:
+		w.isolate(n, rng.IntN(3), some)
+	}
+}
+
+// isolate cuts a node off from the others: what it sends, what it is sent, or both.
+func (w *world) isolate(n *node, how int, some func(time.Duration)) {
+	for _, set := range []func(from, to string){w.network.Cut, w.network.Mend} {
+		for _, other := range w.nodes {
+			if other == n {
+				continue
+			}
+			if how != 1 {
+				set(n.name, other.name)
+			}
+			if how != 0 {
+				set(other.name, n.name)
+			}
+		}
+		some(6 * time.Second)
 	}
 }
 
 // heal ends all faults, lets what is late land, and lets each node have a last
 // life in which what is on its disk is committed. Then the log is read.
 func (w *world) heal() {
-	w.network.setLoss(0)
+	w.door.setLoss(0)
+	w.network.Reset()
 	for _, n := range w.nodes {
 		n.store.Reset()
 		n.reads.Reset()
@@ -208,4 +241,5 @@ func (w *world) heal() {
 	for _, n := range w.nodes {
 		n.retire(w.rng, time.Minute)
 	}
+	w.network.Close()
 }

@@ -493,9 +493,15 @@ func (c *Catalog) claimTime(edits bool) time.Time {
 
 // deserted tells of a leader that may well write for others, but has done
 // nothing for this node for too long, and not because of the store.
-func (c *Catalog) deserted() bool {
+func (c *Catalog) deserted() bool { return !time.Now().Before(c.desertedTime()) }
+
+// desertedTime is when this node is deserted, if things stay as they are.
+func (c *Catalog) desertedTime() time.Time {
 	f := c.following
-	return (f.lost || f.stalled < c.cfg.TakeoverMin) && !c.stuckSince.IsZero() && time.Since(c.stuckSince) >= c.cfg.UnreachableMax
+	if c.stuckSince.IsZero() || !f.lost && f.stalled >= c.cfg.TakeoverMin {
+		return never
+	}
+	return c.stuckSince.Add(c.cfg.UnreachableMax)
 }
 
 func later(a, b time.Time) time.Time {
@@ -512,12 +518,9 @@ func (c *Catalog) nextTurn(edits bool) time.Time {
 	if f == nil {
 		return next
 	}
-	times := []time.Time{c.lookTime()}
+	times := []time.Time{c.lookTime(), c.desertedTime()}
 	if !f.pulling && f.address != "" && f.address != c.cfg.Address {
 		times = append(times, f.pullAfter)
-	}
-	if !c.stuckSince.IsZero() {
-		times = append(times, c.stuckSince.Add(c.cfg.UnreachableMax))
 	}
 	for _, t := range times {
 		if t.Before(next) {

@@ -20,6 +20,7 @@ const (
 	SkipPutChecksum      = "put-checksum"        // upload without a checksum that the store verifies
 	SkipOneBodyPerSlot   = "one-body-per-slot"   // send another body for an unsettled slot
 	SkipConfirm          = "confirm"             // answer from a replica that may be stale
+	SkipExpectedOffset   = "expected-offset"     // take a conditional append whatever the end offset
 	SkipSequenceCheck    = "sequence-check"      // take a producer's batch whatever its sequence
 	SkipSyncedPosition   = "wal-synced-position" // take WAL damage for a torn tail
 )

@@ -39,6 +39,7 @@ func TestLinearizability(t *testing.T) {
 	}
 	var mu sync.Mutex
 	var sum linear.Count
+	checked := 0
 	verdicts := map[linear.Verdict]int{}
 	t.Run("histories", func(t *testing.T) {
 		for i := range seeds {
@@ -57,13 +58,20 @@ func TestLinearizability(t *testing.T) {
 				defer mu.Unlock()
 				sum.Add(count)
 				verdicts[verdict]++
+				if count.Operations < operations {
+					t.Errorf("seed %d: %d operations, expected %d at least", seed, count.Operations, operations)
+				}
+				if checked++; checked%250 == 0 {
+					fmt.Printf("%d of %d histories are checked\n", checked, seeds)
+				}
 			})
 		}
 	})
 	share := float64(sum.InDoubt) / float64(max(1, sum.Operations))
-	t.Logf("%d histories from seed %d: %d linearizable, %d illegal, %d unknown", seeds, first,
+	// To standard output, so that it is seen without -v in the package's folder.
+	fmt.Printf("%d histories, seeds %d to %d: %d linearizable, %d illegal, %d unknown\n", seeds, first, first+uint64(seeds)-1,
 		verdicts[linear.Linearizable], verdicts[linear.Illegal], verdicts[linear.Unknown])
-	t.Logf("%d operations, %d in doubt (%.1f%%), %d promised, %d duplicates, %d mismatches; and %d refused",
+	fmt.Printf("%d operations, %d in doubt (%.1f%%), %d promised, %d duplicates, %d mismatches; and %d refused\n",
 		sum.Operations, sum.InDoubt, 100*share, sum.Promised, sum.Duplicates, sum.Mismatches, sum.Refused)
 	if verdicts[linear.Linearizable] != seeds {
 		t.Errorf("%d of %d histories are linearizable", verdicts[linear.Linearizable], seeds)

@@ -35,6 +35,7 @@ type world struct {
 	client  *http.Client
 	history linear.History
 	load    *linear.Workload
+	end     context.CancelFunc // of the load
 }
 
 // newWorld starts two to four nodes without faults, and makes what clients need.
@@ -42,6 +43,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 11)), bucket: memstore.New(), network: catalogtest.New()}
 	w.door = &frontDoor{nodes: map[string]*node{}, rng: rand.New(rand.NewPCG(seed, 12))}
 	w.client = &http.Client{Transport: w.door}
+	w.end = func() {}
 	mix := linear.Mix(seed % 2)
 	w.load = &linear.Workload{
 		Mix: mix, Partitions: partitions, Operations: operations, Clients: 4 + w.rng.IntN(3),
@@ -76,7 +78,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 func (w *world) newClient() *linear.Client {
 	return &linear.Client{
 		HTTP: w.client, Topic: topic, History: &w.history,
-		Unexpected: func(err error) { w.t.Error(err) },
+		Unexpected: func(err error) { w.t.Error(err); w.end() },
 	}
 }
 
@@ -130,6 +132,7 @@ func (w *world) run() {
 	})
 	w.door.setLoss(0.005)
 	ctx, cancel := context.WithCancel(context.Background())
+	w.end = cancel
 	var nemesis sync.WaitGroup
 	rng := rand.New(rand.NewPCG(w.rng.Uint64(), 13))
 	nemesis.Go(func() { w.haunt(ctx, rng) })

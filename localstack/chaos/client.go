@@ -24,8 +24,6 @@ const (
 	retryPause = 50 * time.Millisecond
 	// answerBytesMax bounds an answer.
 	answerBytesMax = 64 << 20
-	// upstreamHeader is where the load balancer names the node that answered.
-	upstreamHeader = "Wadi-Upstream"
 )
 
 // answer is what came back of a request.

@@ -40,7 +40,7 @@ func (c *consumer) step(ctx context.Context, text bool) bool {
 	position := c.position.Load()
 	floor := c.bounds.Floor(c.partition, time.Now())
 	f, a, err := c.balancer.fetch(ctx, c.topic, c.partition, position, fetchBytes, consumerWait, text)
-	by := "consumer, at " + a.header.Get(upstreamHeader)
+	const by = "a node behind the balancer"
 	switch {
 	case ctx.Err() != nil:
 	case err != nil:

@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -20,6 +19,7 @@ type producer struct {
 	number    uint32
 	kind      Kind
 	partition int32 // of an idempotent one
+	direct    bool  // to one node after the other, past the load balancer, so that it is known who took what
 	interval  time.Duration
 	random    *rand.Rand
 
@@ -107,15 +107,18 @@ type sending struct {
 // whether the producer can go on.
 func (p *producer) deliver(ctx context.Context, r *Request, s sending) (bool, error) {
 	for {
-		lives := p.lives()
-		a := p.balancer.within(ctx, requestTimeout, http.MethodPost, s.path, s.body, s.headers...)
+		target, life := p.target()
+		a := target.within(ctx, requestTimeout, http.MethodPost, s.path, s.body, s.headers...)
 		if ctx.Err() != nil {
 			return false, nil
 		}
 		p.stats.answer(string(p.kind) + " " + a.kind())
 		outcome := a.outcome()
 		if outcome == Acked {
-			return true, p.acked(ctx, r, a, lives)
+			if life != "" && p.cluster.life(target) != life {
+				life = "" // it was started meanwhile, so either of two may have answered
+			}
+			return true, p.acked(ctx, r, a, life)
 		}
 		if p.onOther != nil {
 			p.onOther(a)
@@ -139,22 +142,19 @@ func (p *producer) deliver(ctx context.Context, r *Request, s sending) (bool, er
 	}
 }
 
-// lives is what runs at each address before a request is sent.
-func (p *producer) lives() map[string]string {
-	if p.kind != PlainOne {
-		return nil
+// target is where the next request goes: through the load balancer, or to a node
+// of which it tells the life.
+func (p *producer) target() (c *client, life string) {
+	if nodes := p.cluster.clients(); p.direct && len(nodes) > 0 {
+		c = nodes[p.random.IntN(len(nodes))]
+		return c, p.cluster.life(c)
 	}
-	lives := map[string]string{}
-	for _, m := range p.cluster.members() {
-		address := strings.TrimPrefix(m.url, "http://")
-		lives[address] = p.cluster.life(address)
-	}
-	return lives
+	return p.balancer, ""
 }
 
-func (p *producer) acked(ctx context.Context, r *Request, a answer, lives map[string]string) error {
+func (p *producer) acked(ctx context.Context, r *Request, a answer, life string) error {
 	now := time.Now()
-	e := event{Type: ackedEvent, Request: r.Number}
+	e := event{Type: ackedEvent, Request: r.Number, Node: life}
 	var told struct {
 		Results []struct {
 			Partition  int32  `json:"partition"`
@@ -186,14 +186,6 @@ func (p *producer) acked(ctx context.Context, r *Request, a answer, lives map[st
 		p.found.Add(answers, "request %d of producer %d (%s) is acknowledged as something else: %s", r.Number, p.number, p.kind, a)
 		e.Bases = nil
 	}
-	if p.kind == PlainOne {
-		// The last address is that of the node that answered.
-		addresses := strings.Split(a.header.Get(upstreamHeader), ", ")
-		address := addresses[len(addresses)-1]
-		if life := p.cluster.life(address); life != "" && life == lives[address] {
-			e.Node = life
-		}
-	}
 	if err := p.ledger.Sync(ctx, e); err != nil {
 		if ctx.Err() != nil {
 			return nil
@@ -210,7 +202,6 @@ func (p *producer) acked(ctx context.Context, r *Request, a answer, lives map[st
 		select {
 		case p.readBacks <- readBack{
 			partition: r.Parts[0].Partition, offset: e.Bases[0], id: RecordID{p.number, uint32(r.Parts[0].Seq)},
-			not: "http://" + a.header.Get(upstreamHeader),
 		}:
 		default: // those that are waiting will do
 		}

@@ -32,17 +32,17 @@ type LoadConfig struct {
 // DefaultLoadConfig is that of a chaos run.
 func DefaultLoadConfig() LoadConfig {
 	return LoadConfig{
-		Partitions: 8, Idempotent: 16, PlainAll: 4, PlainOne: 4, Rate: 4000,
-		RecordsMin: 50, RecordsMax: 500, FillBytes: 64, ReadBackOne: 4,
+		Partitions: 8, Idempotent: 16, PlainAll: 4, PlainOne: 4, Rate: 5000,
+		RecordsMin: 20, RecordsMax: 200, FillBytes: 64, ReadBackOne: 4,
 	}
 }
 
 // cluster is what a workload needs to know of the nodes.
 type cluster interface {
-	// members are clients of the nodes that exist now, running or not.
-	members() []*client
-	// life names the node at an address (host:port) and its latest start.
-	life(address string) string
+	// clients are those of the nodes that exist now, running or not.
+	clients() []*client
+	// life names the latest start of a node.
+	life(node *client) string
 }
 
 // workload is producers and consumers that go on, whatever happens to the nodes,
@@ -99,6 +99,7 @@ func (w *workload) prepare(ctx context.Context) error {
 			number := len(w.producers)
 			p := &producer{workload: w, number: uint32(number), kind: kind.Kind, random: w.random("producer", number)}
 			p.partition = int32(i % w.Partitions)
+			p.direct = kind.Kind == PlainOne && i%2 == 1
 			if w.Rate > 0 {
 				share := w.Rate / float64(w.Idempotent+w.PlainAll+w.PlainOne)
 				p.interval = time.Duration(float64(w.RecordsMin+w.RecordsMax) / 2 / share * float64(time.Second))

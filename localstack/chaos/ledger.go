@@ -78,12 +78,26 @@ func (l *Ledger) Run(ctx context.Context) error {
 		select {
 		case <-l.wake:
 			if err := l.sync(); err != nil {
-				return errors.Join(err, l.file.Close())
+				return errors.Join(err, l.close())
 			}
 		case <-ctx.Done():
-			return errors.Join(l.sync(), l.file.Close())
+			return errors.Join(l.sync(), l.close())
 		}
 	}
+}
+
+// close refuses what comes later.
+func (l *Ledger) close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err == nil {
+		l.err = os.ErrClosed
+	}
+	for _, w := range l.waiters {
+		w <- l.err
+	}
+	l.waiters = nil
+	return l.file.Close()
 }
 
 // sync writes and fsyncs what is there, and tells those who wait for it.

@@ -128,13 +128,13 @@ func (l *line) breaks() {
 	}
 }
 
-func (p *proxied) awaitArrival(text string) {
+func (p *proxied) await(what string, done func() bool) {
 	p.t.Helper()
 	deadline, cancel := context.WithTimeout(p.t.Context(), 10*time.Second)
 	defer cancel()
-	for !p.server.has(text) {
+	for !done() {
 		if pause(deadline, time.Millisecond) != nil {
-			p.t.Fatalf("%q does not arrive", text)
+			p.t.Fatal(what)
 		}
 	}
 }
@@ -158,9 +158,12 @@ func TestProxyResets(t *testing.T) {
 	old.hears("before\n")
 	p.proxy.Set(Reset)
 	old.breaks()
-	fresh := p.dial()
-	fresh.say("meanwhile\n")
-	fresh.breaks()
+	if conn, err := net.Dial("tcp", p.proxy.Address()); err == nil { // else it was reset at once
+		fresh := &line{t: t, conn: conn, in: bufio.NewReader(conn)}
+		fresh.say("meanwhile\n")
+		fresh.breaks()
+		_ = conn.Close()
+	}
 	p.proxy.Set(Open)
 	l := p.dial()
 	l.say("after\n")
@@ -194,7 +197,17 @@ func TestProxyLosesAnswers(t *testing.T) {
 	l.hears("before\n")
 	p.proxy.Set(LoseAnswers)
 	l.say("arrives\n")
-	p.awaitArrival("arrives\n")
+	p.await("the answer does not get to the proxy", func() bool {
+		p.proxy.mu.Lock()
+		defer p.proxy.mu.Unlock()
+		for l := range p.proxy.links {
+			return l.lossy
+		}
+		return false
+	})
+	if !p.server.has("arrives\n") {
+		t.Error("a request was lost, not its answer")
+	}
 	p.proxy.Set(Open)
 	l.breaks()
 }

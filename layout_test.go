@@ -21,6 +21,7 @@ var layers = []struct {
 	{"internal/", 0},
 	{"catalog/journal", 1},
 	{"catalog", 2},
+	{"catalog/catalogtest", 3},
 	{"tiering", 3},
 	{"ingest/wal", 2},
 	{"ingest/wal/crashfs", 3},

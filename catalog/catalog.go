@@ -43,6 +43,7 @@ type Catalog struct {
 	logger  *slog.Logger
 	metrics *metrics
 	watch   *watch
+	relay   *relay
 
 	ready chan struct{}
 	view  atomic.Pointer[view]
@@ -54,12 +55,29 @@ type Catalog struct {
 	questions  []*question // guarded by mu
 	stopped    bool        // guarded by mu
 
+	resigning atomic.Bool   // set by Resign
+	resigned  chan struct{} // closed when the lead is another node's, or nobody's
+
+	answers   chan forwarded
+	pulls     chan pulled
+	peerTasks sync.WaitGroup // requests to other nodes
+
 	// The rest belongs to the goroutine of Run's loop.
 	replica    *replica
 	leader     bool
-	claimAfter time.Time // no claim before this
-	lastExpiry time.Time // when the newest ExpireProducers was sent
-	expiry     *Proposal // that one; nil before the first
+	claimAfter time.Time  // no claim before this
+	claimNow   bool       // the leader wishes that this node claims
+	following  *following // nil while this node leads, or without peers
+	landings   landings
+	// heardAt is when the leader last gave a sign of life; patience, or
+	// patienceAbandoned if nobody listens at its address, is how long it may be
+	// silent before a node with edits to commit claims.
+	heardAt                     time.Time
+	patience, patienceAbandoned time.Duration
+	stuckSince                  time.Time // since when edits have been waiting with none settled; zero if none wait
+	handOverEnd                 time.Time // when to stop waiting for a successor; zero before Resign
+	lastExpiry                  time.Time // when the newest ExpireProducers was sent
+	expiry                      *Proposal // that one; nil before the first
 
 	snapshotting atomic.Bool
 	snapshots    chan snapshotJob
@@ -84,7 +102,7 @@ func New(cfg Config, j *journal.Journal, peers Peers, logger *slog.Logger, reg p
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &Catalog{
+	c := &Catalog{
 		cfg:       cfg,
 		journal:   j,
 		peers:     peers,
@@ -94,7 +112,12 @@ func New(cfg Config, j *journal.Journal, peers Peers, logger *slog.Logger, reg p
 		ready:     make(chan struct{}),
 		wake:      make(chan struct{}, 1),
 		snapshots: make(chan snapshotJob, 1),
-	}, nil
+		resigned:  make(chan struct{}),
+		answers:   make(chan forwarded),
+		pulls:     make(chan pulled),
+	}
+	c.relay = newRelay(cfg, c.enqueue)
+	return c, nil
 }
 
 // Run loads the replica and keeps it, until ctx ends or the catalog cannot go
@@ -106,6 +129,7 @@ func (c *Catalog) Run(ctx context.Context) error {
 	group.Go(func() error { return c.loop(ctx) })
 	group.Go(func() error { return c.runSnapshots(ctx) })
 	err := group.Wait()
+	c.relay.stepDown()
 	c.stop()
 	if errors.Is(err, context.Canceled) {
 		return nil
@@ -177,22 +201,31 @@ func (c *Catalog) Propose(ctx context.Context, e Edit) (Result, error) {
 
 // Submit queues one edit. Edits are applied in the order of their submission.
 func (c *Catalog) Submit(e Edit) (*Proposal, error) {
-	p := &Proposal{edit: e, size: encodedSizeMax(e), done: make(chan struct{})}
+	p := newProposal(e)
 	if p.size > entryPayloadMax {
 		return nil, fmt.Errorf("%w: up to %d bytes", ErrEditTooLarge, p.size)
+	}
+	return p, c.enqueue(p)
+}
+
+// enqueue puts proposals into the queue, all or none.
+func (c *Catalog) enqueue(proposals ...*Proposal) error {
+	bytes := 0
+	for _, p := range proposals {
+		bytes += p.size
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.stopped {
-		return nil, fmt.Errorf("%w: the catalog has stopped", ErrNotCommitted)
+		return fmt.Errorf("%w: the catalog has stopped", ErrNotCommitted)
 	}
-	if len(c.queue) >= c.cfg.QueueMax || c.queueBytes+p.size > c.cfg.QueueBytesMax && len(c.queue) > 0 {
-		return nil, ErrBusy
+	if len(c.queue)+len(proposals) > c.cfg.QueueMax || c.queueBytes+bytes > c.cfg.QueueBytesMax && len(c.queue) > 0 {
+		return ErrBusy
 	}
-	c.queue = append(c.queue, p)
-	c.queueBytes += p.size
+	c.queue = append(c.queue, proposals...)
+	c.queueBytes += bytes
 	c.signal()
-	return p, nil
+	return nil
 }
 
 func (c *Catalog) signal() {
@@ -209,7 +242,20 @@ func (c *Catalog) stop() {
 	c.queue, c.questions, c.queueBytes, c.stopped = nil, nil, 0, true
 	c.mu.Unlock()
 	for _, p := range queue {
-		p.resolve(Result{}, fmt.Errorf("%w: the catalog has stopped", ErrNotCommitted))
+		outcome := ErrNotCommitted
+		if p.inDoubt.Load() {
+			outcome = ErrUnknownOutcome
+		}
+		p.resolve(Result{}, fmt.Errorf("%w: the catalog has stopped", outcome))
+	}
+	if f := c.following; f != nil {
+		for _, flight := range f.flights {
+			for _, p := range flight.proposals {
+				if !p.settled() {
+					p.resolve(Result{}, fmt.Errorf("%w: the catalog has stopped", ErrUnknownOutcome))
+				}
+			}
+		}
 	}
 	for _, q := range questions {
 		q.err = fmt.Errorf("%w: the catalog has stopped", ErrNotConfirmed)

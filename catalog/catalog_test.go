@@ -34,6 +34,12 @@ type running struct {
 
 func start(t *testing.T, store *memstore.Store, set func(*catalog.Config)) *running {
 	t.Helper()
+	return startWith(t, store, nil, set)
+}
+
+// startWith starts a catalog that reaches others through peers.
+func startWith(t *testing.T, store *memstore.Store, peers catalog.Peers, set func(*catalog.Config)) *running {
+	t.Helper()
 	r := &running{store: store, faults: faultstore.New(store), ended: make(chan error, 1)}
 	logger := slog.New(slog.DiscardHandler)
 	j, err := journal.New(journal.DefaultConfig(), r.faults, "000", logger, prometheus.NewRegistry())
@@ -44,7 +50,7 @@ func start(t *testing.T, store *memstore.Store, set func(*catalog.Config)) *runn
 	if set != nil {
 		set(&cfg)
 	}
-	if r.Catalog, err = catalog.New(cfg, j, nil, logger, prometheus.NewRegistry()); err != nil {
+	if r.Catalog, err = catalog.New(cfg, j, peers, logger, prometheus.NewRegistry()); err != nil {
 		t.Fatal(err)
 	}
 	var ctx context.Context

@@ -20,6 +20,7 @@ const (
 	kindTrim
 	kindExpireProducers
 	kindCommitSegment
+	kindForwarded
 	kindEnd // one above the newest
 )
 
@@ -46,6 +47,13 @@ func AppendEdits(dst []byte, edits []Edit, results []Result) []byte {
 }
 
 func appendEdit(dst []byte, e Edit, result *Result) []byte {
+	dst, layout := appendBareEdit(dst, e)
+	return appendResult(dst, result, layout)
+}
+
+// appendBareEdit encodes an edit without its result, and returns what the
+// encoding of the result of a commit takes from it.
+func appendBareEdit(dst []byte, e Edit) ([]byte, *commitLayout) {
 	var layout *commitLayout
 	switch e := e.(type) {
 	case CreateTopic:
@@ -81,10 +89,16 @@ func appendEdit(dst []byte, e Edit, result *Result) []byte {
 	case CommitSegment:
 		dst = append(dst, kindCommitSegment)
 		dst, layout = appendCommit(dst, &e)
+	case Forwarded:
+		dst = append(dst, kindForwarded)
+		dst = append(dst, e.Session[:]...)
+		dst = appendUvarint(dst, e.Seq)
+		dst = appendUvarint(dst, uint64(e.First))
+		dst = appendUvarint(dst, uint64(e.Count))
 	default:
 		panic(fmt.Sprintf("catalog: edit of type %T", e))
 	}
-	return appendResult(dst, result, layout)
+	return dst, layout
 }
 
 // DecodeEdits is the inverse of AppendEdits. An edit of a newer kind is
@@ -121,6 +135,14 @@ func DecodeEdits(payload []byte) ([]Edit, []Result, error) {
 }
 
 func (r *wireReader) edit() (Edit, Result) {
+	edit, layout := r.bareEdit()
+	if r.err != nil {
+		return nil, Result{}
+	}
+	return edit, r.result(layout)
+}
+
+func (r *wireReader) bareEdit() (Edit, *commitLayout) {
 	var edit Edit
 	var layout *commitLayout
 	switch kind := r.byte(); kind {
@@ -152,12 +174,12 @@ func (r *wireReader) edit() (Edit, Result) {
 		commit := CommitSegment{}
 		layout = r.commit(&commit)
 		edit = commit
+	case kindForwarded:
+		edit = Forwarded{Session: Session(r.id()), Seq: r.uvarint(), First: r.number(), Count: r.number()}
 	case 0:
 		r.fail(errOutOfRange)
-		return nil, Result{}
 	default:
 		r.fail(fmt.Errorf("%w: %d", ErrNewerEdit, kind))
-		return nil, Result{}
 	}
-	return edit, r.result(layout)
+	return edit, layout
 }

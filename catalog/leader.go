@@ -8,267 +8,62 @@ import (
 	"time"
 
 	"github.com/wadilog/wadi/catalog/journal"
-	"github.com/wadilog/wadi/internal/mutant"
 )
-
-// loop owns the replica: it loads it, follows the journal, answers questions,
-// and writes entries when there are edits to commit. It sends one request at a
-// time, so that an edit, and a question, that comes while a request is under
-// way is served by the next one.
-func (c *Catalog) loop(ctx context.Context) error {
-	for {
-		if err := c.reload(ctx); err != nil {
-			return err
-		}
-		err := c.serve(ctx)
-		if !errors.Is(err, errReload) {
-			return err
-		}
-	}
-}
-
-// reload replaces the replica by a fresh one, however long the store is away.
-func (c *Catalog) reload(ctx context.Context) error {
-	c.leader = false
-	for lost := 0; ; {
-		sent := time.Now()
-		r, err := load(ctx, c.journal, c.cfg.ReadAheadSlots)
-		if err == nil {
-			c.replica = r
-			c.publish(sent)
-			c.watch.notifyAll()
-			c.logger.Info("catalog loaded", "slot", r.last, "epoch", r.epoch)
-			return nil
-		}
-		if errors.Is(err, errReload) {
-			if lost++; lost == lostLoadsMax {
-				return fmt.Errorf("load the catalog: after slot %d: %w", r.last, ErrSlotMissing)
-			}
-		} else {
-			lost = 0
-		}
-		if err := c.giveUpOrPause(ctx, "load the catalog", err); err != nil {
-			return err
-		}
-	}
-}
-
-// lostLoadsMax is how many loads in a row may lose their place. Snapshots and
-// deletions that overtake a load do that once or twice.
-const lostLoadsMax = 25
-
-// giveUpOrPause returns an error that nothing can mend; after others it waits.
-func (c *Catalog) giveUpOrPause(ctx context.Context, verb string, err error) error {
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	if beyondRepair(err) {
-		return fmt.Errorf("%s: %w", verb, err)
-	}
-	c.logger.Warn("catalog waits and tries again", "verb", verb, "error", err)
-	select {
-	case <-time.After(c.cfg.RetryDelay):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// beyondRepair tells of errors that no wait will mend: damage, and what a newer
-// version wrote.
-func beyondRepair(err error) bool {
-	for _, target := range []any{new(*DivergedError), new(*CorruptError), new(*InvariantError), new(*journal.CorruptError)} {
-		if errors.As(err, target) {
-			return true
-		}
-	}
-	return errors.Is(err, ErrNewerEdit) || errors.Is(err, ErrNewerSnapshot)
-}
-
-// publish shows the replica to readers, as proved current by a request sent at
-// confirmed.
-func (c *Catalog) publish(confirmed time.Time) {
-	if old := c.view.Load(); old != nil && old.confirmed.After(confirmed) {
-		confirmed = old.confirmed
-	}
-	first := c.view.Swap(&view{state: c.replica.state, confirmed: confirmed}) == nil
-	if first {
-		close(c.ready)
-	}
-	c.metrics.observe(c.replica, c.leader)
-}
-
-// serve works until the replica must be loaded anew (errReload) or cannot go on.
-func (c *Catalog) serve(ctx context.Context) error {
-	timer := time.NewTimer(c.cfg.WatchInterval)
-	defer timer.Stop()
-	for {
-		var err error
-		switch pending, asked := c.pending(); {
-		case pending && c.leader:
-			err = c.writeSlot(ctx)
-		case pending && !time.Now().Before(c.claimAfter):
-			err = c.claim(ctx)
-		case asked:
-			err = c.confirm(ctx)
-		default:
-			err = c.idle(ctx, timer, pending)
-		}
-		if err == nil {
-			continue
-		}
-		if errors.Is(err, errReload) {
-			return err
-		}
-		if err := c.giveUpOrPause(ctx, "serve the catalog", err); err != nil {
-			return err
-		}
-	}
-}
-
-func (c *Catalog) pending() (edits, questions bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.queue) > 0, len(c.questions) > 0
-}
-
-// idle waits for something to do, and looks for entries of others while
-// somebody watches.
-func (c *Catalog) idle(ctx context.Context, timer *time.Timer, pending bool) error {
-	wait := c.cfg.WatchInterval
-	if pending {
-		wait = min(wait, time.Until(c.claimAfter))
-	}
-	timer.Reset(wait)
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-c.wake:
-		return nil
-	case <-timer.C:
-	}
-	if c.leader {
-		c.expire()
-	}
-	if v := c.view.Load(); c.watch.any() && time.Since(v.confirmed) >= c.cfg.WatchInterval {
-		return c.confirm(ctx)
-	}
-	return nil
-}
-
-// expire sends ExpireProducers now and then, and at once again while there is
-// more to forget than one edit may.
-func (c *Catalog) expire() {
-	more := false
-	if c.expiry != nil {
-		select {
-		case <-c.expiry.Done():
-			more = c.expiry.result.More
-		default:
-			return
-		}
-	}
-	if !more && time.Since(c.lastExpiry) < c.cfg.ExpireInterval {
-		return
-	}
-	c.lastExpiry = time.Now()
-	var err error
-	if c.expiry, err = c.Submit(ExpireProducers{}); err != nil {
-		c.logger.Debug("expiry put off", "error", err)
-	}
-}
-
-// takeQuestions returns what waits for the next request to the store.
-func (c *Catalog) takeQuestions() []*question {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	taken := c.questions
-	c.questions = nil
-	return taken
-}
-
-// giveBackQuestions puts questions back that a request did not answer.
-func (c *Catalog) giveBackQuestions(taken []*question) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.questions = append(taken, c.questions...)
-}
-
-func (c *Catalog) answer(questions []*question) {
-	for _, q := range questions {
-		q.view = c.replica.state
-		close(q.done)
-	}
-}
-
-// confirm makes the replica current and answers the questions that waited when
-// it began. A leader looks at the slot it would write next: nothing there
-// proves that it still leads. Everyone else lists.
-func (c *Catalog) confirm(ctx context.Context) error {
-	questions := c.takeQuestions()
-	if mutant.On(mutant.SkipConfirm) {
-		c.answer(questions)
-		return nil
-	}
-	sent := time.Now()
-	if c.leader {
-		switch taker, err := c.journal.Read(ctx, c.replica.last+1); {
-		case errors.Is(err, journal.ErrNoEntry):
-			c.publish(sent)
-			c.answer(questions)
-			return nil
-		case err != nil:
-			c.giveBackQuestions(questions)
-			return err
-		default:
-			c.deposed(taker)
-		}
-	}
-	sent = time.Now()
-	if err := c.follow(ctx, sent); err != nil {
-		c.giveBackQuestions(questions)
-		return err
-	}
-	c.answer(questions)
-	return nil
-}
-
-// follow applies what other writers committed.
-func (c *Catalog) follow(ctx context.Context, sent time.Time) error {
-	changed, err := c.replica.follow(ctx, c.journal, c.cfg.ReadAheadSlots)
-	if err == nil {
-		c.publish(sent)
-	}
-	c.watch.notify(changed)
-	return err
-}
 
 // claimsInARowMax bounds the claims that are tried without a pause.
 const claimsInARowMax = 20
 
 func (c *Catalog) deposed(taker journal.Entry) {
-	c.leader = false
-	spread := c.cfg.ClaimDelayMax - c.cfg.ClaimDelayMin
-	c.claimAfter = time.Now().Add(c.cfg.ClaimDelayMin + rand.N(spread+1))
+	c.stepDown()
+	c.pauseClaims()
 	c.metrics.deposed.Inc()
 	c.logger.Info("lost the lead", "slot", taker.Slot, "epoch", taker.Epoch, "leader", taker.Writer)
 }
 
-// claim begins an epoch of our own. A leader under load leaves no slot free for
-// longer than a PUT takes, so a claim has to come right after a listing, and
-// again at once if the leader was faster; some tries in a row, so that two busy
-// nodes do take turns. Losing them all is no error: it claims again later if need be.
+// stepDown ends the lead. What other nodes forwarded and is not settled is left
+// to them: they know from the journal what became of it.
+func (c *Catalog) stepDown() {
+	c.leader = false
+	c.relay.stepDown()
+	c.dropForwarded()
+}
+
+// pauseClaims leaves the lead to others for a while.
+func (c *Catalog) pauseClaims() {
+	spread := c.cfg.ClaimDelayMax - c.cfg.ClaimDelayMin
+	c.claimAfter = time.Now().Add(c.cfg.ClaimDelayMin + rand.N(spread+1))
+}
+
+// claim begins an epoch of our own, unless it turns out that another node has
+// begun one, or that the leader writes though it cannot be reached. A leader
+// under load leaves no slot free for longer than a PUT takes, so a claim has to
+// come right after a listing, and again at once if the leader was faster.
+// Losing them all is no error: it claims again later if need be.
 func (c *Catalog) claim(ctx context.Context) error {
+	epoch, last := c.replica.epoch, c.replica.last
+	invited := c.claimNow
+	c.claimNow = false
 	for tries := 1; ; tries++ {
-		if err := c.follow(ctx, time.Now()); err != nil {
+		if err := c.follow(ctx); err != nil {
 			return err
+		}
+		if f := c.following; f != nil {
+			if c.replica.epoch != epoch {
+				return nil // somebody else was faster; this node follows now
+			}
+			if c.replica.last > last && !invited && f.address != "" && f.address != c.cfg.Address && !c.deserted() {
+				c.heardOf()
+				return nil
+			}
 		}
 		taker, err := c.claimNext(ctx)
 		if err != nil || c.leader {
 			return err
 		}
 		if tries == claimsInARowMax {
-			c.deposed(taker)
+			c.metrics.deposed.Inc()
+			c.logger.Info("could not take the lead", "slot", taker.Slot, "epoch", taker.Epoch, "leader", taker.Writer)
+			c.pauseClaims()
 			return nil
 		}
 	}
@@ -300,7 +95,8 @@ func (c *Catalog) claimNext(ctx context.Context) (taker journal.Entry, err error
 		return e, err
 	}
 	c.replica, c.leader = &next, true
-	c.publish(sent)
+	c.relay.lead(&e)
+	c.publish(ctx, sent)
 	c.answer(questions)
 	c.metrics.claims.Inc()
 	c.logger.Info("took the lead", "slot", e.Slot, "epoch", e.Epoch)
@@ -319,14 +115,15 @@ func (c *Catalog) nextEntry(kind journal.Kind) journal.Entry {
 	}
 }
 
-// takeProposals moves the edits that fit into one entry out of the queue.
-func (c *Catalog) takeProposals() []*Proposal {
+// takeProposals moves edits out of the queue: those that fit into sizeMax bytes
+// when they are encoded, and one in any case.
+func (c *Catalog) takeProposals(sizeMax int) []*Proposal {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var taken []*Proposal
 	size, used := 0, 0
 	for _, p := range c.queue {
-		if size+p.size > entryPayloadMax {
+		if size+p.size > sizeMax && len(taken) > 0 {
 			break
 		}
 		used++
@@ -342,7 +139,8 @@ func (c *Catalog) takeProposals() []*Proposal {
 }
 
 // resend puts edits whose slot another entry took back where they were, to be
-// sent again, once it is known whether they are in doubt.
+// sent again, once it is known whether they are in doubt. Those of other nodes are
+// left to these.
 //
 // If the replica can follow on from the slot, the entry in it belongs to the
 // journal, and ours does not. If it cannot, the entry may be a void claim in a
@@ -350,8 +148,9 @@ func (c *Catalog) takeProposals() []*Proposal {
 // To send them again is safe: no edit does harm when it is applied twice, and
 // commits are told apart by their numbers.
 func (c *Catalog) resend(ctx context.Context, proposals []*Proposal) error {
+	proposals = ownProposals(proposals)
 	for {
-		err := c.follow(ctx, time.Now())
+		err := c.follow(ctx)
 		if err == nil || errors.Is(err, errReload) {
 			c.giveBackProposals(proposals, err != nil)
 			return err
@@ -363,6 +162,32 @@ func (c *Catalog) resend(ctx context.Context, proposals []*Proposal) error {
 			return err
 		}
 	}
+}
+
+// ownProposals returns the edits that came from this node, and fails the others
+// as unknown.
+func ownProposals(proposals []*Proposal) []*Proposal {
+	own := proposals[:0:0]
+	for _, p := range proposals {
+		if p.origin != nil {
+			p.resolve(Result{}, fmt.Errorf("%w: this node leads no more", ErrUnknownOutcome))
+		} else {
+			own = append(own, p)
+		}
+	}
+	return own
+}
+
+// dropForwarded takes the edits of other nodes out of the queue.
+func (c *Catalog) dropForwarded() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, p := range c.queue {
+		if p.origin != nil {
+			c.queueBytes -= p.size
+		}
+	}
+	c.queue = ownProposals(c.queue)
 }
 
 func (c *Catalog) giveBackProposals(taken []*Proposal, inDoubt bool) {
@@ -380,7 +205,7 @@ func (c *Catalog) giveBackProposals(taken []*Proposal, inDoubt bool) {
 
 // writeSlot commits what waits in the queue as one entry.
 func (c *Catalog) writeSlot(ctx context.Context) error {
-	proposals := c.takeProposals()
+	proposals := c.takeProposals(entryPayloadMax)
 	if len(proposals) == 0 {
 		return nil
 	}
@@ -390,23 +215,23 @@ func (c *Catalog) writeSlot(ctx context.Context) error {
 	next.state = c.replica.state.Clone()
 	e := c.nextEntry(journal.Edits)
 	next.state.Advance(e.Time)
-	edits := make([]Edit, len(proposals))
-	results := make([]Result, len(proposals))
+	edits := markForwarded(proposals)
+	results := make([]Result, len(edits))
 	changed := newTouched()
-	for i, p := range proposals {
-		edits[i] = p.edit
-		results[i] = Apply(next.state, p.edit)
-		if err := CheckTouched(next.state, p.edit); err != nil {
+	for i, edit := range edits {
+		results[i] = Apply(next.state, edit)
+		if err := CheckTouched(next.state, edit); err != nil {
 			// A bug of ours. Nothing of it was written, and nothing will be.
 			c.fail(proposals, questions)
 			return &DivergedError{Slot: e.Slot, Reason: err.Error()}
 		}
-		changed.add(p.edit)
+		changed.add(edit, results[i])
 	}
 	e.Payload = AppendEdits(nil, edits, results)
 	next.place(&e)
 
 	sent := time.Now()
+	c.relay.writing(sent)
 	written, err := c.journal.Write(ctx, &e)
 	var taken *journal.TakenError
 	switch {
@@ -427,21 +252,28 @@ func (c *Catalog) writeSlot(ctx context.Context) error {
 		return err
 	}
 	c.replica = &next
+	c.relay.append(&e)
 	if written.First {
-		c.publish(sent)
+		c.publish(ctx, sent)
 		c.answer(questions)
 	} else {
 		// A repeat or a read-back proves that the entry is there, not that
 		// nobody came after it.
-		c.publish(time.Time{})
+		c.publish(ctx, time.Time{})
 		c.giveBackQuestions(questions)
 	}
 	c.watch.notify(changed)
-	for i, p := range proposals {
-		p.resolve(results[i], nil)
+	waiting := proposals
+	for i, edit := range edits {
+		if _, ok := edit.(Forwarded); ok {
+			continue
+		}
+		waiting[0].slot = e.Slot
+		waiting[0].resolve(results[i], nil)
+		waiting = waiting[1:]
 	}
-	c.metrics.edits.Add(float64(len(edits)))
-	c.metrics.editsPerSlot.Observe(float64(len(edits)))
+	c.metrics.edits.Add(float64(len(proposals)))
+	c.metrics.editsPerSlot.Observe(float64(len(proposals)))
 	c.maybeSnapshot()
 	return nil
 }

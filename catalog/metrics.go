@@ -13,6 +13,10 @@ type metrics struct {
 	editsPerSlot   prometheus.Histogram
 	claims         prometheus.Counter
 	deposed        prometheus.Counter
+	forwardedEdits prometheus.Counter
+	relayedEdits   prometheus.Counter
+	pulledEntries  prometheus.Counter
+	peerErrors     prometheus.Counter
 	snapshots      prometheus.Counter
 	snapshotErrors prometheus.Counter
 }
@@ -27,6 +31,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		editsPerSlot:   f.NewHistogram(prometheus.HistogramOpts{Name: "wadi_catalog_edits_per_slot", Help: "Edits in one journal entry.", Buckets: prometheus.ExponentialBuckets(1, 2, 10)}),
 		claims:         f.NewCounter(prometheus.CounterOpts{Name: "wadi_catalog_claims_total", Help: "Times that this node took the lead."}),
 		deposed:        f.NewCounter(prometheus.CounterOpts{Name: "wadi_catalog_deposed_total", Help: "Times that this node found another in the slot it wanted."}),
+		forwardedEdits: f.NewCounter(prometheus.CounterOpts{Name: "wadi_catalog_forwarded_edits_total", Help: "Edits that this node sent to the leader."}),
+		relayedEdits:   f.NewCounter(prometheus.CounterOpts{Name: "wadi_catalog_relayed_edits_total", Help: "Edits that this node took from others as the leader."}),
+		pulledEntries:  f.NewCounter(prometheus.CounterOpts{Name: "wadi_catalog_pulled_entries_total", Help: "Journal entries that came from the leader, not from the bucket."}),
+		peerErrors:     f.NewCounter(prometheus.CounterOpts{Name: "wadi_catalog_peer_errors_total", Help: "Requests to the leader that it refused, or did not answer."}),
 		snapshots:      f.NewCounter(prometheus.CounterOpts{Name: "wadi_catalog_snapshots_total", Help: "Snapshots written."}),
 		snapshotErrors: f.NewCounter(prometheus.CounterOpts{Name: "wadi_catalog_snapshot_errors_total", Help: "Snapshots or prunings that failed."}),
 	}

@@ -33,6 +33,10 @@ type replica struct {
 	last  journal.Slot
 	nonce journal.Nonce // of the entry in last
 	epoch uint64        // of the newest claim
+	// leader is the address in the newest claim, "" if there is none.
+	leader string
+	// atClaim tells that the entry in last is a claim.
+	atClaim bool
 	// claims are the slots of all claims up to last; snapshots name them.
 	claims []journal.Slot
 	// sinceSnapshot counts what follows the newest snapshot known here.
@@ -47,6 +51,7 @@ type journalLength struct {
 // place moves the replica to an entry that was applied.
 func (r *replica) place(e *journal.Entry) {
 	r.last, r.nonce = e.Slot, e.Nonce
+	r.atClaim = e.Kind == journal.Claim
 	r.sinceSnapshot.slots++
 	r.sinceSnapshot.bytes += int64(len(e.Payload))
 }
@@ -60,8 +65,7 @@ func load(ctx context.Context, j *journal.Journal, readAhead int) (*replica, err
 	if err != nil {
 		return &replica{}, err
 	}
-	_, err = r.follow(ctx, j, readAhead)
-	return r, err
+	return r, r.follow(ctx, j, readAhead)
 }
 
 func loadBase(ctx context.Context, j *journal.Journal) (*replica, error) {
@@ -83,13 +87,28 @@ func loadBase(ctx context.Context, j *journal.Journal) (*replica, error) {
 	if err != nil {
 		return nil, fmt.Errorf("decode the snapshot of slot %d: %w", info.Slot, err)
 	}
-	return &replica{
+	r := &replica{
 		state:  state,
 		last:   info.Slot,
 		nonce:  info.Nonce,
 		epoch:  info.Epoch,
 		claims: info.Claims,
-	}, nil
+	}
+	return r, r.lookUpLeader(ctx, j)
+}
+
+// lookUpLeader reads the newest claim, which no snapshot holds and nobody
+// deletes.
+func (r *replica) lookUpLeader(ctx context.Context, j *journal.Journal) error {
+	if len(r.claims) == 0 {
+		return nil
+	}
+	claim, err := j.Read(ctx, r.claims[len(r.claims)-1])
+	if errors.Is(err, journal.ErrNoEntry) {
+		return nil
+	}
+	r.leader = claim.Writer
+	return err
 }
 
 func loadGenesis(ctx context.Context, j *journal.Journal) (*replica, error) {
@@ -118,35 +137,36 @@ func writeGenesis(ctx context.Context, j *journal.Journal) (journal.Entry, error
 	return e, err
 }
 
-// follow applies the entries after the replica's last one until a listing
-// finds none: at that moment the replica was current. It returns the
-// partitions that changed. errReload says that the replica is of no more use.
-func (r *replica) follow(ctx context.Context, j *journal.Journal, readAhead int) (touched, error) {
-	changed := newTouched()
+// follow applies what follows the replica's last entry, from listings, until
+// one is at its end; if that is a claim it lists again, since the claim may have
+// fallen into a deleted slot. The replica is then current as of the call.
+// errReload says that it is of no more use.
+func (r *replica) follow(ctx context.Context, j *journal.Journal, readAhead int) error {
 	for {
 		slots, err := j.After(ctx, r.last, objstore.ListPageMax)
 		if err != nil {
-			return changed, err
+			return err
 		}
-		if len(slots) == 0 {
-			return changed, nil
+		if err := r.followSlots(ctx, j, slots, readAhead, newTouched()); err != nil {
+			return err
 		}
-		for window := range slices.Chunk(slots, readAhead) {
-			if err := r.followSlots(ctx, j, window, changed); err != nil {
-				return changed, err
-			}
+		if len(slots) < objstore.ListPageMax && (len(slots) == 0 || !r.atClaim) {
+			return nil
 		}
 	}
 }
 
-// followSlots applies slots that follow the replica, as far as there is no gap.
-func (r *replica) followSlots(ctx context.Context, j *journal.Journal, slots []journal.Slot, changed touched) error {
+// followSlots applies slots that follow the replica, as far as there is no
+// gap, readAhead of them at a time.
+func (r *replica) followSlots(ctx context.Context, j *journal.Journal, slots []journal.Slot, readAhead int, changed touched) error {
 	next := 0
 	for next < len(slots) && slots[next] == r.last+1+journal.Slot(next) {
 		next++
 	}
-	if err := r.applySlots(ctx, j, slots[:next], changed); err != nil {
-		return err
+	for window := range slices.Chunk(slots[:next], readAhead) {
+		if err := r.applySlots(ctx, j, window, changed); err != nil {
+			return err
+		}
 	}
 	if next < len(slots) {
 		return errReload // at the gap, so that r.last names it
@@ -159,12 +179,19 @@ func (r *replica) applySlots(ctx context.Context, j *journal.Journal, slots []jo
 	if err != nil {
 		return err
 	}
+	return r.applyAll(entries, changed)
+}
+
+// applyAll applies entries, all or none.
+func (r *replica) applyAll(entries []journal.Entry, changed touched) error {
 	// What was applied goes into a state of its own, so that views handed out
 	// before stay as they are.
 	next := *r
 	next.state = r.state.Clone()
+	found := changed.landings.count()
 	for i := range entries {
 		if err := next.apply(&entries[i], changed); err != nil {
+			changed.landings.cut(found)
 			return err
 		}
 	}
@@ -199,7 +226,7 @@ func (r *replica) apply(e *journal.Entry, changed touched) error {
 		if e.Epoch <= r.epoch {
 			return &DivergedError{Slot: e.Slot, Reason: fmt.Sprintf("a claim of epoch %d follows epoch %d", e.Epoch, r.epoch)}
 		}
-		r.epoch = e.Epoch
+		r.epoch, r.leader = e.Epoch, e.Writer
 		// The capped slice keeps replicas that were copied from each other apart.
 		r.claims = append(r.claims[:len(r.claims):len(r.claims)], e.Slot)
 	case journal.Edits:
@@ -211,10 +238,11 @@ func (r *replica) apply(e *journal.Entry, changed touched) error {
 			return fmt.Errorf("decode slot %d: %w", e.Slot, err)
 		}
 		for i, edit := range edits {
-			if own := Apply(r.state, edit); !ResultsEqual(own, results[i]) {
+			own := Apply(r.state, edit)
+			if !ResultsEqual(own, results[i]) {
 				return &DivergedError{Slot: e.Slot, Reason: fmt.Sprintf("edit %d (%T) came out as %+v, not %+v", i, edit, own, results[i])}
 			}
-			changed.add(edit)
+			changed.add(edit, own)
 		}
 	default:
 		return &DivergedError{Slot: e.Slot, Reason: fmt.Sprintf("entry of unknown kind %d", e.Kind)}

@@ -9,13 +9,15 @@ import (
 type touched struct {
 	partitions map[TopicPartition]struct{}
 	topics     map[TopicID]struct{}
+	landings   *landings // nil if no edit is looked for
 }
 
 func newTouched() touched {
 	return touched{partitions: map[TopicPartition]struct{}{}, topics: map[TopicID]struct{}{}}
 }
 
-func (t touched) add(e Edit) {
+func (t touched) add(e Edit, result Result) {
+	t.landings.add(e, result)
 	switch e := e.(type) {
 	case CommitSegment:
 		for i := range e.Units {

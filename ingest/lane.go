@@ -184,8 +184,9 @@ func (l *lane) settle(ctx context.Context, c *commit) error {
 		var order *catalog.CommitOrderError
 		switch {
 		case err == nil:
-		case errors.As(err, &order) && order.Last == c.upto:
-			// It had been committed before; what came of it is not known here.
+		case errors.As(err, &order) && order.Last >= c.upto:
+			// It had been committed before, and so may those after it have been;
+			// what came of it is not known here.
 			l.unknown(c, err)
 			l.settled(c.segment)
 			return nil

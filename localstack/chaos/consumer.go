@@ -41,6 +41,9 @@ func (c *consumer) step(ctx context.Context, text bool) bool {
 	floor := c.bounds.Floor(c.partition, time.Now())
 	f, a, err := c.balancer.fetch(ctx, c.topic, c.partition, position, fetchBytes, consumerWait, text)
 	const by = "a node behind the balancer"
+	if ctx.Err() == nil && a.status != http.StatusOK && a.status != http.StatusGone {
+		c.judge(c.balancer, a)
+	}
 	switch {
 	case ctx.Err() != nil:
 	case err != nil:

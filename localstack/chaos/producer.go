@@ -25,8 +25,6 @@ type producer struct {
 
 	lastAck atomic.Int64 // Unix time in ns; 0: none yet
 	done    atomic.Bool
-	onAck   func(at time.Time) // of the takeover scenario; may be nil
-	onOther func(answer)       // every answer that is no acknowledgement; may be nil
 
 	id  producerID
 	seq int64 // next record
@@ -120,9 +118,7 @@ func (p *producer) deliver(ctx context.Context, r *Request, s sending) (bool, er
 			}
 			return true, p.acked(ctx, r, a, life)
 		}
-		if p.onOther != nil {
-			p.onOther(a)
-		}
+		p.judge(target, a)
 		elsewhere := a.problem.Code == "acks_one_not_offered"
 		if !a.again() && !elsewhere {
 			p.found.Add(answers, "request %d of producer %d (%s), from record %d: %s", r.Number, p.number, p.kind, r.Parts[0].Seq, a)
@@ -195,8 +191,8 @@ func (p *producer) acked(ctx context.Context, r *Request, a answer, life string)
 	p.stats.records.Add(int64(records))
 	requests := p.stats.requests.Add(1)
 	p.lastAck.Store(now.UnixNano())
-	if p.onAck != nil {
-		p.onAck(now)
+	if p.acknowledged != nil {
+		p.acknowledged(int(p.number), now)
 	}
 	if e.Bases != nil && p.ReadBackOne > 0 && requests%int64(p.ReadBackOne) == 0 {
 		select {

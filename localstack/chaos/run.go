@@ -186,11 +186,33 @@ func (b *bench) end(fleet func() error) error {
 // Run runs chaos: a load, faults drawn from the seed, and at the end a check of all
 // that the load knows. The error is one of the harness; what is wrong with the
 // system is in the report.
-func Run(ctx context.Context, o Options) (report *Report, err error) {
+func Run(ctx context.Context, o Options) (*Report, error) {
 	b, err := startBench(ctx, o)
 	if err != nil {
 		return nil, err
 	}
+	return b.play(ctx, o, func(ctx context.Context, r *Report) error {
+		if err := b.calm(ctx, r); err != nil {
+			return err
+		}
+		schedule := NewSchedule(o.Seed)
+		for cycle := 1; cycle <= o.Cycles || time.Since(b.injector.began) < o.Lasts; cycle++ {
+			if err := b.injector.step(ctx, schedule.Next()); err != nil {
+				return err
+			}
+			if cycle%calmEvery == 0 {
+				if err := b.calm(ctx, r); err != nil {
+					return err
+				}
+			}
+		}
+		return b.calm(ctx, r)
+	})
+}
+
+// play lets the load run beside a script, checks everything at its end, and ends
+// the bench.
+func (b *bench) play(ctx context.Context, o Options, script func(context.Context, *Report) error) (report *Report, err error) {
 	ended := false
 	defer func() {
 		if !ended {
@@ -199,9 +221,10 @@ func Run(ctx context.Context, o Options) (report *Report, err error) {
 	}()
 	report = &Report{Seed: o.Seed}
 	ctx, cancel := context.WithCancelCause(ctx)
+	var beside sync.WaitGroup
+	defer beside.Wait()
 	defer cancel(nil)
 	b.begin(ctx)
-	var beside sync.WaitGroup
 	beside.Go(func() { b.tell(ctx, o.Say) })
 	beside.Go(func() {
 		select {
@@ -212,33 +235,8 @@ func Run(ctx context.Context, o Options) (report *Report, err error) {
 		case <-ctx.Done():
 		}
 	})
-	defer beside.Wait()
-	defer cancel(nil)
-	calm := func() error {
-		r, err := b.workload.awaitLife(ctx, b.fleet)
-		if err == nil {
-			report.Recoveries = append(report.Recoveries, r.total())
-			o.Say("%7.1fs  calm: nodes ready after %s, every producer acknowledged after %s, consumers there after %s",
-				time.Since(b.injector.began).Seconds(), ms(r.ready), ms(r.acked), ms(r.consumed))
-		}
-		return err
-	}
-	if err := calm(); err != nil {
-		return nil, err
-	}
-	schedule := NewSchedule(o.Seed)
-	for cycle := 1; cycle <= o.Cycles || time.Since(b.injector.began) < o.Lasts; cycle++ {
-		if err := b.injector.step(ctx, schedule.Next()); err != nil {
-			return nil, errors.Join(err, context.Cause(ctx))
-		}
-		if cycle%calmEvery == 0 {
-			if err := calm(); err != nil {
-				return nil, err
-			}
-		}
-	}
-	if err := calm(); err != nil {
-		return nil, err
+	if err := script(ctx, report); err != nil {
+		return nil, errors.Join(err, context.Cause(ctx))
 	}
 	report.Took = time.Since(b.injector.began)
 	logged, h, err := b.finish(ctx)
@@ -256,6 +254,18 @@ func Run(ctx context.Context, o Options) (report *Report, err error) {
 	}
 	b.fill(report, o)
 	return report, nil
+}
+
+// calm waits until the system is live after faults have stopped.
+func (b *bench) calm(ctx context.Context, report *Report) error {
+	r, err := b.workload.awaitLife(ctx, b.fleet)
+	if err != nil {
+		return err
+	}
+	report.Recoveries = append(report.Recoveries, r.total())
+	b.injector.say("%7.1fs  calm: nodes ready after %s, every producer acknowledged after %s, consumers there after %s",
+		time.Since(b.injector.began).Seconds(), ms(r.ready), ms(r.acked), ms(r.consumed))
+	return nil
 }
 
 // tell says now and then how far the load is.

@@ -49,7 +49,11 @@ func (w *workload) trimTo(ctx context.Context, partition int32, before int64) er
 			w.stats.trims.Add(1)
 			return w.ledger.Sync(ctx, event{Type: trimmedEvent, Partition: partition, Offset: told.Start})
 		}
-		if !a.again() && ctx.Err() == nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		w.judge(w.balancer, a)
+		if !a.again() {
 			w.found.Add(answers, "trim of partition %d to %d: %s", partition, before, a)
 			return nil
 		}

@@ -59,6 +59,12 @@ type workload struct {
 	bounds   *Bounds
 	stats    *stats
 
+	// refused is told of every answer of the load balancer that is neither what was
+	// asked for nor a matter of bounds. May be nil.
+	refused func(answer)
+	// acknowledged is told when a producer gets an acknowledgement. May be nil.
+	acknowledged func(producer int, at time.Time)
+
 	requests  atomic.Int64
 	finishing chan struct{} // closed by finish
 	readBacks chan readBack
@@ -130,6 +136,13 @@ func (w *workload) run(ctx context.Context) error {
 	}
 	group.Go(func() error { return w.trim(ctx, w.random("trim", 0)) })
 	return group.Wait()
+}
+
+// judge hands an answer that is not what was asked for to refused.
+func (w *workload) judge(from *client, a answer) {
+	if w.refused != nil && from == w.balancer {
+		w.refused(a)
+	}
 }
 
 // finish lets each producer end once its request is settled.

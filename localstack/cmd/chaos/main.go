@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/wadilog/wadi/localstack/chaos"
 )
@@ -39,6 +40,12 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	flags.IntVar(&o.FaultsMin, "faults-min", 0, "fail with fewer faults")
 	flags.Int64Var(&o.RecordsMin, "records-min", 0, "fail with fewer acknowledged records")
 	flags.Float64Var(&o.Load.Rate, "rate", o.Load.Rate, "records per second to aim at, 0 for as many as go")
+	flags.Func("node-env", "`NAME=value` for the environment of nodes; may be repeated", func(setting string) error {
+		o.Fleet.Env = append(o.Fleet.Env, setting)
+		return nil
+	})
+	scenario := flags.String("scenario", "chaos", "chaos, takeover (kill -9 of the leader, gaps measured) or rolling (restarts without a failed request)")
+	rounds := flags.Int("rounds", 5, "rounds of takeover and rolling")
 	keep := flags.String("dir", "", "`folder` for data and logs, which stays (default a temporary one)")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -73,7 +80,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	}()
 	o.Say = func(format string, args ...any) { _, _ = fmt.Fprintf(out, format+"\n", args...) }
 	o.Say("seed: %d", o.Seed)
-	report, err := chaos.Run(ctx, o)
+	report, err := play(ctx, *scenario, o, *rounds)
 	if err != nil {
 		return err
 	}
@@ -84,4 +91,29 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 		return errFailed
 	}
 	return nil
+}
+
+// play runs a scenario.
+func play(ctx context.Context, scenario string, o chaos.Options, rounds int) (*chaos.Report, error) {
+	switch scenario {
+	case "chaos":
+		return chaos.Run(ctx, o)
+	case "rolling":
+		return chaos.RunRolling(ctx, o, rounds)
+	case "takeover":
+		o.Load = chaos.TakeoverLoad()
+		report, takeovers, err := chaos.RunTakeover(ctx, o, rounds)
+		if err != nil {
+			return nil, err
+		}
+		var all, one time.Duration
+		for _, t := range takeovers {
+			all, one = max(all, t.All), max(one, t.One)
+		}
+		o.Say("%d leaders killed: at most %s without any acknowledgement, and %s for one producer (goal %s)",
+			len(takeovers), all.Round(time.Millisecond), one.Round(time.Millisecond), chaos.TakeoverGoal)
+		return report, nil
+	default:
+		return nil, fmt.Errorf("no such scenario: %q", scenario)
+	}
 }

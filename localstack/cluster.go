@@ -11,13 +11,18 @@ import (
 	"sync"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 )
 
 // clusterNodesMax bounds a Cluster; it is for one machine.
 const clusterNodesMax = 100
 
-// ErrLastNode says that a Cluster keeps at least one node.
-var ErrLastNode = errors.New("the last node of a cluster cannot be removed")
+var (
+	// ErrLastNode says that a Cluster keeps at least one node.
+	ErrLastNode = errors.New("the last node of a cluster cannot be removed")
+	// ErrDirInUse says that another Cluster has the folder.
+	ErrDirInUse = errors.New("another cluster uses this folder")
+)
 
 // ClusterOptions say how to run a Cluster.
 type ClusterOptions struct {
@@ -48,6 +53,7 @@ type Cluster struct {
 	options   ClusterOptions
 	ownsDir   bool
 	ownsMinIO bool
+	lock      *os.File // of Dir
 
 	changing sync.Mutex // held by Add and Remove as a whole
 	mu       sync.Mutex // guards nodes
@@ -80,6 +86,12 @@ func (c *Cluster) start(ctx context.Context) (err error) {
 	if c.options.Dir, err = filepath.Abs(c.options.Dir); err != nil {
 		return err
 	}
+	if err := os.MkdirAll(c.options.Dir, 0o755); err != nil {
+		return err
+	}
+	if c.lock, err = lockDir(c.options.Dir); err != nil {
+		return fmt.Errorf("%s: %w", c.options.Dir, err)
+	}
 	if c.MinIO == nil {
 		if c.MinIO, err = StartMinIO(ctx, filepath.Join(c.options.Dir, "minio")); err != nil {
 			return err
@@ -103,6 +115,22 @@ func (c *Cluster) start(ctx context.Context) (err error) {
 	}
 	c.URL = c.Nginx.URL
 	return nil
+}
+
+// lockDir locks a folder until the file that it returns is closed, or the process
+// ends.
+func lockDir(dir string) (*os.File, error) {
+	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := flockHow(lock, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			err = ErrDirInUse
+		}
+		return nil, errors.Join(err, lock.Close())
+	}
+	return lock, nil
 }
 
 // nodeName is also the name of the node's folder.
@@ -156,6 +184,24 @@ func (c *Cluster) Node(name string) *Node {
 		}
 	}
 	return nil
+}
+
+// LeftBehind lists nodes of an earlier run that are not in the cluster and were not
+// drained: acknowledged records on their disks may not be in the log yet. Add brings
+// them back, lowest number first.
+func (c *Cluster) LeftBehind() ([]string, error) {
+	files, err := filepath.Glob(filepath.Join(c.options.Dir, "node-*", "data", "wal", "*.wal"))
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, file := range files {
+		name := filepath.Base(filepath.Dir(filepath.Dir(filepath.Dir(file))))
+		if c.Node(name) == nil && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names, nil
 }
 
 // Add starts a node, waits until it is ready, and lets nginx send requests to it.
@@ -228,17 +274,25 @@ func (c *Cluster) setNodes(nodes []*Node) {
 	c.nodes = nodes
 }
 
-// RollingRestart drains and starts one node after the other, each when the one
-// before is ready again. nginx is left alone.
-func (c *Cluster) RollingRestart(ctx context.Context) error {
+// RestartNode drains a node, unless it does not run, and starts it again. nginx is
+// left alone.
+func (c *Cluster) RestartNode(ctx context.Context, n *Node) error {
 	c.changing.Lock()
 	defer c.changing.Unlock()
+	err := n.drain()
+	// What it could not commit it finds at its start.
+	if err = errors.Join(err, n.Restart(ctx)); err != nil {
+		return fmt.Errorf("restart %s: %w", n.Name, err)
+	}
+	return nil
+}
+
+// RollingRestart restarts one node after the other, each when the one before is
+// ready again.
+func (c *Cluster) RollingRestart(ctx context.Context) error {
 	for _, n := range c.Nodes() {
-		if err := n.drain(); err != nil {
-			return fmt.Errorf("restart %s: %w", n.Name, err)
-		}
-		if err := n.Restart(ctx); err != nil {
-			return fmt.Errorf("restart %s: %w", n.Name, err)
+		if err := c.RestartNode(ctx, n); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -286,6 +340,9 @@ func (c *Cluster) stopServices() error {
 	}
 	if c.ownsMinIO {
 		err = errors.Join(err, c.MinIO.Stop())
+	}
+	if c.lock != nil {
+		err = errors.Join(err, c.lock.Close())
 	}
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
@@ -153,5 +154,38 @@ func TestClusterAdjust(t *testing.T) {
 	}
 	if err := c.Remove(ctx, c.Node("node-1")); !errors.Is(err, ErrLastNode) {
 		t.Errorf("the last node was removed: %v", err)
+	}
+}
+
+// TestClusterRollingRestart restarts all nodes under load. Whoever sends again what
+// a 503 says had no effect sees no failure.
+func TestClusterRollingRestart(t *testing.T) {
+	t.Parallel()
+	ctx := deadline(t)
+	c := startCluster(ctx, t, ClusterOptions{Nodes: 3})
+	l := &load{
+		api: newAPIClient(t, c.URL), topic: "rolling", partitions: 3, ledger: &ledger{}, extra: 5,
+		kinds: map[kind]int{idempotent: 4, plainAll: 4, plainOne: 4},
+	}
+	l.watch = func(k kind, a answer) {
+		l.life.Add(1)
+		if a.outcome != acked && (a.status != http.StatusServiceUnavailable || a.outcome != noEffect || a.retryAfter == "") {
+			t.Errorf("%s: %s", k, a)
+		}
+	}
+	l.run(ctx, t)
+	l.mustAwait(ctx, t, 10)
+	if err := c.RollingRestart(ctx); err != nil {
+		t.Fatal(err)
+	}
+	l.mustAwait(ctx, t, 10)
+	if err := l.finish(); err != nil {
+		t.Fatal(err)
+	}
+	mustAgree(ctx, t, l, l.api)
+	for _, n := range c.Nodes() {
+		if starts := timesLogged(t, n, "node is ready"); starts != 2 {
+			t.Errorf("%s started %d times", n.Name, starts)
+		}
 	}
 }

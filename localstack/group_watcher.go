@@ -21,7 +21,7 @@ type groupWatcher struct {
 // watchGroup starts a watcher of the group of a child.
 func watchGroup(group int) (*groupWatcher, error) {
 	w := &groupWatcher{group: group}
-	w.cmd = exec.Command("/bin/sh", "-c", `read -r _; kill -KILL -- "-$1"`, "sh", strconv.Itoa(group))
+	w.cmd = exec.Command("/bin/sh", "-c", `read -r _; kill -s KILL -- "-$1"`, "sh", strconv.Itoa(group))
 	w.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // no death signal
 	var err error
 	if w.waitsOn, err = w.cmd.StdinPipe(); err != nil {

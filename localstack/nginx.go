@@ -3,6 +3,7 @@ package localstack
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -13,7 +14,6 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"syscall"
 	"text/template"
@@ -66,6 +66,7 @@ type Nginx struct {
 
 	mu      sync.Mutex // held while its process or configuration changes
 	conf    nginxConf
+	run     string // tells it from another nginx that may be on its port
 	version int
 	process *process
 	watcher *groupWatcher
@@ -85,7 +86,7 @@ func StartNginx(ctx context.Context, dir, listen string, servers ...string) (*Ng
 	if err := os.MkdirAll(filepath.Join(dir, "tmp"), 0o755); err != nil {
 		return nil, err
 	}
-	n := &Nginx{binary: binary, dir: dir}
+	n := &Nginx{binary: binary, dir: dir, run: rand.Text()}
 	n.conf = nginxConf{
 		PIDFile:   filepath.Join(dir, "nginx.pid"),
 		ErrorLog:  filepath.Join(dir, "error.log"),
@@ -153,7 +154,7 @@ func (n *Nginx) args() []string {
 // writeConf writes the next version of the configuration, if nginx takes it.
 func (n *Nginx) writeConf(ctx context.Context) error {
 	n.version++
-	n.conf.Version = strconv.Itoa(n.version)
+	n.conf.Version = fmt.Sprintf("%s-%d", n.run, n.version)
 	var text bytes.Buffer
 	if err := n.conf.write(&text); err != nil {
 		return err

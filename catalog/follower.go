@@ -121,8 +121,7 @@ func (c *Catalog) endFollowing() {
 
 // mayForward tells whether there is a leader to whom another request may go.
 func (c *Catalog) mayForward() bool {
-	f := c.following
-	return f != nil && !f.lost && f.address != "" && f.address != c.cfg.Address && len(f.flights) < c.cfg.ForwardsMax
+	return c.hearsLeader() && len(c.following.flights) < c.cfg.ForwardsMax
 }
 
 // forward sends what waits in the queue to the leader.
@@ -258,7 +257,7 @@ func (c *Catalog) settleLanded() {
 // pull asks the leader for the next entries, unless it is being asked.
 func (c *Catalog) pull() {
 	f := c.following
-	if f == nil || f.pulling || f.address == "" || f.address == c.cfg.Address || time.Now().Before(f.pullAfter) {
+	if !c.followsSomebody() || f.pulling || time.Now().Before(f.pullAfter) {
 		return
 	}
 	f.pulling = true
@@ -359,8 +358,7 @@ func (c *Catalog) loseLeader(err error) {
 // hearsLeader tells whether the leader sends its entries without being asked
 // for each.
 func (c *Catalog) hearsLeader() bool {
-	f := c.following
-	return f != nil && !f.lost && f.address != "" && f.address != c.cfg.Address
+	return c.followsSomebody() && !c.following.lost
 }
 
 // awaitPulled gives the entries up to a slot, which was seen in the bucket,
@@ -471,28 +469,33 @@ func (c *Catalog) claimTime(edits bool) time.Time {
 		return time.Time{}
 	}
 	f := c.following
-	if !c.busy(edits) {
-		return never
-	}
 	switch {
-	case f == nil: // no peers
+	case !c.busy(edits):
+		return never
+	case f == nil, f.address == "", f.address == c.cfg.Address: // nobody to wait for
 		return c.claimAfter
-	case f.address == "" || f.address == c.cfg.Address:
-		return c.claimAfter
-	case c.deserted():
-		return time.Time{}
-	case f.nobody && !f.refuted:
-		return later(c.claimAfter, c.heardAt.Add(c.patienceAbandoned))
-	default:
-		return later(c.claimAfter, c.heardAt.Add(c.patience))
 	}
+	due := c.heardAt.Add(c.patience)
+	if f.nobody && !f.refuted {
+		due = c.heardAt.Add(c.patienceAbandoned)
+	}
+	return later(c.claimAfter, earlier(due, c.desertedAt()))
 }
 
-// deserted tells of a leader that may well write for others, but has done
-// nothing for this node for too long, and not because of the store.
-func (c *Catalog) deserted() bool {
-	f := c.following
-	return (f.lost || f.stalled < c.cfg.TakeoverMin) && !c.stuckSince.IsZero() && time.Since(c.stuckSince) >= c.cfg.UnreachableMax
+// desertedAt is when a leader that may well write for others has done nothing
+// for this node for too long; never while it is the store that holds it up.
+func (c *Catalog) desertedAt() time.Time {
+	if f := c.following; !f.lost && f.stalled >= c.cfg.TakeoverMin {
+		return never
+	}
+	return c.stuckSince.Add(c.cfg.UnreachableMax)
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 func later(a, b time.Time) time.Time {
@@ -504,24 +507,17 @@ func later(a, b time.Time) time.Time {
 
 // nextTurn is when there is something to do though nothing arrives.
 func (c *Catalog) nextTurn(edits bool) time.Time {
-	next := c.claimTime(edits)
-	f := c.following
-	if f == nil {
-		return next
-	}
-	times := []time.Time{c.lookTime()}
-	if !f.pulling && f.address != "" && f.address != c.cfg.Address {
-		times = append(times, f.pullAfter)
-	}
-	if !c.stuckSince.IsZero() {
-		times = append(times, c.stuckSince.Add(c.cfg.UnreachableMax))
-	}
-	for _, t := range times {
-		if t.Before(next) {
-			next = t
-		}
+	next := earlier(c.claimTime(edits), c.lookTime())
+	if c.followsSomebody() && !c.following.pulling {
+		next = earlier(next, c.following.pullAfter)
 	}
 	return next
+}
+
+// followsSomebody tells whether the newest claim names another node.
+func (c *Catalog) followsSomebody() bool {
+	f := c.following
+	return f != nil && f.address != "" && f.address != c.cfg.Address
 }
 
 // landings finds in applied entries the edits that this node has forwarded.

@@ -51,7 +51,7 @@ func (c *Catalog) claim(ctx context.Context) error {
 			if c.replica.epoch != epoch {
 				return nil // somebody else was faster; this node follows now
 			}
-			if c.replica.last > last && !invited && f.address != "" && f.address != c.cfg.Address && !c.deserted() {
+			if c.replica.last > last && !invited && c.followsSomebody() && time.Now().Before(c.desertedAt()) {
 				c.heardOf()
 				return nil
 			}

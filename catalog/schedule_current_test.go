@@ -4,6 +4,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
+	"github.com/wadilog/wadi/catalog"
 	"github.com/wadilog/wadi/catalog/journal"
 	"github.com/wadilog/wadi/internal/objstore"
 	"github.com/wadilog/wadi/internal/objstore/faultstore"
@@ -101,5 +104,35 @@ func TestRepeatedPutInDeletedSlot(t *testing.T) {
 		if s.witness.repeats == repeats {
 			s.tb.Errorf("slot %d was not written again", slot)
 		}
+	})
+}
+
+// TestDeposedLeaderDropsForwards lets followers forward edits to a leader that
+// cannot write them. Others take over, and the edits are settled through them; then
+// the old leader can reach the store again, and must not send on what it holds.
+func TestDeposedLeaderDropsForwards(t *testing.T) {
+	runSchedule(t, func(s *schedule) {
+		leader, b, c := s.members[0], s.members[1], s.members[2]
+		own := catalog.CreateTopic{ID: uuid.New(), Name: "own", Partitions: 1, Config: catalog.DefaultTopicConfig()}
+		s.mustPropose(leader, own)
+		s.unsettled(leader)
+		ctx, cancel := s.patience(time.Minute)
+		defer cancel()
+		for i := range 4 + s.rng.IntN(8) {
+			config := own.Config
+			config.RetentionMs = 1_000_000 + int64(i)
+			e, err := []*member{b, c}[i%2].current().submit(catalog.AlterTopic{ID: own.ID, Config: config})
+			if err != nil {
+				s.tb.Fatalf("submit: %v", err)
+			}
+			s.pending.Go(func() { _, _ = e.wait(ctx) })
+			time.Sleep(time.Duration(s.rng.IntN(50)) * time.Millisecond)
+		}
+		s.write(b)
+		s.write(c)
+		leader.faults.Reset()
+		s.ask(leader)
+		s.write(leader)
+		time.Sleep(time.Duration(s.rng.IntN(2000)) * time.Millisecond)
 	})
 }

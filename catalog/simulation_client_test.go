@@ -42,6 +42,7 @@ func (s *sentEdit) wait(ctx context.Context) (catalog.Result, error) {
 	r, err := s.proposal.Wait(ctx)
 	switch {
 	case err == nil:
+		w.tell(s.edit)
 		landed, ok := w.find(s.edit, r)
 		if !ok {
 			w.tb.Errorf("false acknowledgement: %s answered %T with %+v", who, s.edit, r)

@@ -25,6 +25,9 @@ var (
 	simulationLog   = flag.Bool("simulation.log", false, "show what the nodes log")
 )
 
+// failedSeedsMax is after how many seeds that failed a schedule ends.
+const failedSeedsMax = 3
+
 // simulateSeeds runs a schedule for one seed after another.
 func simulateSeeds(t *testing.T, run func(t *testing.T, seed uint64)) {
 	t.Helper()
@@ -32,11 +35,13 @@ func simulateSeeds(t *testing.T, run func(t *testing.T, seed uint64)) {
 	if *simulationSeed != 0 {
 		first, last = *simulationSeed, *simulationSeed
 	}
-	for seed := first; seed <= last; seed++ {
+	failed := 0
+	for seed := first; seed <= last && failed < failedSeedsMax; seed++ {
 		name := fmt.Sprintf("seed=%d", seed)
 		if !t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { run(t, seed) })
 		}) {
+			failed++
 			t.Logf("%s failed; to run it alone: go test ./catalog -run '^%s$' -simulation.seed=%d -simulation.log", name, t.Name(), seed)
 		}
 	}

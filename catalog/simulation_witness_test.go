@@ -40,6 +40,7 @@ type witness struct {
 	repeats  int                                       // entries that landed again after they were deleted; guarded by mu
 	claims   int                                       // of the chain; guarded by mu
 	sent     map[any]int                               // how often, by identity; guarded by mu
+	told     map[any]int                               // how often it was acknowledged, by identity; guarded by mu
 	refused  map[any]int                               // how often it was answered as not committed, by identity; guarded by mu
 }
 
@@ -77,6 +78,7 @@ func newWitness(tb testing.TB) *witness {
 		views:    map[string]slotRange{},
 		edits:    map[any][]landedEdit{},
 		sent:     map[any]int{},
+		told:     map[any]int{},
 		refused:  map[any]int{},
 		accepted: map[commitKey]landedEdit{},
 		ends:     map[catalog.TopicPartition]catalog.Offset{},
@@ -174,6 +176,9 @@ func (w *witness) grow(e *journal.Entry) {
 func (w *witness) carryOut(e *journal.Entry, state *catalog.State, edit catalog.Edit, result catalog.Result) {
 	if own := catalog.Apply(state, edit); !catalog.ResultsEqual(own, result) {
 		w.tb.Errorf("slot %d: %T came out as %+v, not %+v", e.Slot, edit, own, result)
+	}
+	if n := w.sent[identity(edit)]; n > 0 && n == w.told[identity(edit)] && result.Err == nil {
+		w.tb.Errorf("twice: slot %d by %s carries %+v out, which was settled before", e.Slot, e.Writer, edit)
 	}
 	l := landedEdit{slot: e.Slot, edit: edit, result: result}
 	w.edits[identity(edit)] = append(w.edits[identity(edit)], l)
@@ -336,6 +341,13 @@ func (w *witness) send(e catalog.Edit) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.sent[identity(e)]++
+}
+
+// tell remembers that an edit was acknowledged: it must not come again.
+func (w *witness) tell(e catalog.Edit) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.told[identity(e)]++
 }
 
 // neverMind remembers an edit that was answered as not committed.

@@ -37,6 +37,9 @@ var table = []row{
 	{mutant.SkipSequenceCheck, "catalog", "TestProducerSequence", nil},
 	{mutant.SkipSequenceCheck, "catalog", "TestStateAgainstModel", quickRapid},
 	{mutant.SkipConfirm, "catalog", "TestSimulation", nil},
+	{mutant.SkipConfirm, "localstack/linear", "TestLinearizability", fewHistories},
+	{mutant.SkipExpectedOffset, "catalog", "TestExpectedOffset", nil},
+	{mutant.SkipExpectedOffset, "localstack/linear", "TestLinearizability", fewHistories},
 	{mutant.SkipReadCRC, "reader", "TestFlippedByteIsNeverServed", nil},
 	{mutant.SkipPutChecksum, "internal/objstore/s3store", "TestCorruptPutIsRefused", nil},
 }
@@ -44,6 +47,9 @@ var table = []row{
 // quickRapid makes rapid tell of a failure without looking long for the
 // smallest case, and without leaving it behind in testdata.
 var quickRapid = []string{"-rapid.shrinktime=1s", "-rapid.nofailfile"}
+
+// fewHistories are enough to see what concerns every history.
+var fewHistories = []string{"-linear.histories=10"}
 
 // rulePrefix begins the names of the constants of internal/mutant.
 const rulePrefix = "Skip"

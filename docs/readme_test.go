@@ -223,11 +223,11 @@ func normalize(output string) string {
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	port, err := localstack.FreePort()
+	address, err := localstack.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return fmt.Sprintf("127.0.0.1:%d", port)
+	return address
 }
 
 // logsOf is the ends of the logs that a tour wrote.

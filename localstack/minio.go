@@ -97,7 +97,7 @@ func (m *MinIO) startOnFreePort(ctx context.Context) error {
 	var err error
 	for range startAttemptsMax {
 		var port int
-		if port, err = FreePort(); err != nil {
+		if port, err = freePort(); err != nil {
 			return err
 		}
 		m.Endpoint = fmt.Sprintf("http://127.0.0.1:%d", port)

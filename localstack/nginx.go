@@ -100,7 +100,7 @@ func StartNginx(ctx context.Context, dir, listen string, servers ...string) (*Ng
 	for attempt := 1; ; attempt++ {
 		n.conf.Listen = listen
 		if listen == "" {
-			port, err := FreePort()
+			port, err := freePort()
 			if err != nil {
 				return nil, err
 			}

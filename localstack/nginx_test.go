@@ -82,7 +82,7 @@ func startNginx(ctx context.Context, t testing.TB, servers ...string) *Nginx {
 
 func nobodysAddress(t testing.TB) string {
 	t.Helper()
-	port, err := FreePort()
+	port, err := freePort()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -67,7 +67,7 @@ func StartNode(ctx context.Context, o NodeOptions) (*Node, error) {
 func NewNode(o NodeOptions) (*Node, error) {
 	n := &Node{options: o, Name: o.Name, LogFile: o.LogFile}
 	if n.options.Listen == "" {
-		port, err := FreePort()
+		port, err := freePort()
 		if err != nil {
 			return nil, err
 		}

@@ -19,8 +19,8 @@ const (
 	portAttemptsMax = 200
 )
 
-// FreePort returns a port of 127.0.0.1 that nobody listens on at the moment.
-func FreePort() (int, error) {
+// freePort returns a port of 127.0.0.1 that nobody listens on at the moment.
+func freePort() (int, error) {
 	for range portAttemptsMax {
 		port := portMin + rand.IntN(portEnd-portMin)
 		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))

@@ -61,11 +61,11 @@ func startCommand(t *testing.T, command, wadi, dir string, nodes int) *running {
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	port, err := localstack.FreePort()
+	address, err := localstack.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return fmt.Sprintf("127.0.0.1:%d", port)
+	return address
 }
 
 func (r *running) eventually(timeout time.Duration, done func() error) {

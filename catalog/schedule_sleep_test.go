@@ -10,9 +10,9 @@ import (
 	"github.com/wadilog/wadi/internal/objstore/faultstore"
 )
 
-// TestSleepingLeader freezes a leader at its PUT, or at the GET by which it
+// TestScheduleSleepingLeader freezes a leader at its PUT, or at the GET by which it
 // confirms, until the slot was taken over, snapshotted and deleted.
-func TestSleepingLeader(t *testing.T) {
+func TestScheduleSleepingLeader(t *testing.T) {
 	runSchedule(t, func(s *schedule) {
 		leader, b, c := s.members[0], s.members[1], s.members[2]
 		answered := s.rng.IntN(2) == 0
@@ -38,9 +38,9 @@ func TestSleepingLeader(t *testing.T) {
 	})
 }
 
-// TestSleepingFollower freezes a follower while it lists, reads or pulls, until
+// TestScheduleSleepingFollower freezes a follower while it lists, reads or pulls, until
 // the slots that it would read next were deleted.
-func TestSleepingFollower(t *testing.T) {
+func TestScheduleSleepingFollower(t *testing.T) {
 	runSchedule(t, func(s *schedule) {
 		a, b, follower := s.members[0], s.members[1], s.members[2]
 		if s.rng.IntN(2) == 0 {
@@ -100,10 +100,10 @@ func (s *schedule) sleepingClaimer(m *member) journal.Slot {
 	return s.witness.newest() + 1
 }
 
-// TestSleepingClaimer freezes a claimer before its claim leaves, before or after
+// TestScheduleSleepingClaimer freezes a claimer before its claim leaves, before or after
 // it was answered, and at the listing behind it, until the slot was written by
 // others, snapshotted and deleted.
-func TestSleepingClaimer(t *testing.T) {
+func TestScheduleSleepingClaimer(t *testing.T) {
 	runSchedule(t, func(s *schedule) {
 		leader, claimer, c := s.members[0], s.members[1], s.members[2]
 		if s.rng.IntN(2) == 0 {
@@ -144,9 +144,9 @@ func TestSleepingClaimer(t *testing.T) {
 	})
 }
 
-// TestLateClaim lets a claim land in a deleted slot long after its writer has
+// TestScheduleLateClaim lets a claim land in a deleted slot long after its writer has
 // ended, while the old leader, or a follower, still has to look at that slot.
-func TestLateClaim(t *testing.T) {
+func TestScheduleLateClaim(t *testing.T) {
 	runSchedule(t, func(s *schedule) {
 		a, b, c := s.members[0], s.members[1], s.members[2]
 		claimer, sleeper, busy := b, c, a
@@ -183,10 +183,10 @@ func TestLateClaim(t *testing.T) {
 	})
 }
 
-// TestVoidClaimInListedSlot freezes a reader between its listing and the reading
+// TestScheduleVoidClaimInListedSlot freezes a reader between its listing and the reading
 // of the slot that it found. Meanwhile the slot is deleted, and a claim falls into
 // it that follows on from the reader's last entry.
-func TestVoidClaimInListedSlot(t *testing.T) {
+func TestScheduleVoidClaimInListedSlot(t *testing.T) {
 	runSchedule(t, func(s *schedule) {
 		leader, claimer, reader := s.members[0], s.members[1], s.members[2]
 		slot := s.sleepingClaimer(claimer)
@@ -223,10 +223,10 @@ func (s *schedule) awaitLanded(slot journal.Slot) {
 	s.tb.Fatalf("nothing lands in slot %d", slot)
 }
 
-// TestOwnLateClaim lets a claimer find its own claim in the journal without
+// TestScheduleOwnLateClaim lets a claimer find its own claim in the journal without
 // having been told that it has the lead: the listing behind it failed, or its
 // process ended and began anew before or after the claim landed.
-func TestOwnLateClaim(t *testing.T) {
+func TestScheduleOwnLateClaim(t *testing.T) {
 	runSchedule(t, func(s *schedule) {
 		leader, claimer, c := s.members[0], s.members[1], s.members[2]
 		how := s.rng.IntN(3)

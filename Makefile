@@ -11,10 +11,13 @@ FLIGHTS_DIR ?= ../shared/data
 NODES          ?= 3
 CLUSTER_LISTEN ?= 127.0.0.1:8080
 CLUSTER_DIR    ?= wadi-data/cluster
+# Of make linearizability: the seeds 1 to HISTORIES, or SEED alone if it is not 0.
+HISTORIES      ?= 2000
+SEED           ?= 0
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build bin/wadi
@@ -66,6 +69,11 @@ simulate: ## the catalog's schedules, random and named, SEEDS=1000 seeds each
 .PHONY: race
 race: ## the unit tests under the race detector
 	$(GO) test -race -timeout 30m ./...
+
+.PHONY: linearizability
+linearizability: ## check HISTORIES histories of nodes that fail, or that of one SEED
+	cd localstack/linear && $(GO) test -count=1 -timeout 60m -run '^TestLinearizability$$' \
+		-args -linear.histories=$(HISTORIES) -linear.seed=$(SEED)
 
 .PHONY: mutants
 mutants: ## leave out one safety rule at a time; each must turn its test red

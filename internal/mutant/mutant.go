@@ -27,6 +27,7 @@ const (
 	SkipForwardOrder     = "forward-order"       // take a follower's requests in the order in which they arrive
 	SkipFailForwarded    = "fail-forwarded"      // send on, as a deposed leader, what others had forwarded
 	SkipAwaitReplica     = "await-replica"       // settle a forwarded edit before the replica holds it
+	SkipExpectedOffset   = "expected-offset"     // take a conditional append whatever the end offset
 	SkipSequenceCheck    = "sequence-check"      // take a producer's batch whatever its sequence
 	SkipSyncedPosition   = "wal-synced-position" // take WAL damage for a torn tail
 )

@@ -52,6 +52,9 @@ var table = []row{
 	{mutant.SkipForwardOrder, "catalog", "TestScheduleForwardsOutOfOrder", nil},
 	{mutant.SkipFailForwarded, "catalog", "TestScheduleDeposedLeaderDropsForwards", nil},
 	{mutant.SkipAwaitReplica, "catalog", "TestScheduleForwardsOutOfOrder", nil},
+	{mutant.SkipConfirm, "localstack/linear", "TestLinearizability", fewHistories},
+	{mutant.SkipExpectedOffset, "catalog", "TestExpectedOffset", nil},
+	{mutant.SkipExpectedOffset, "localstack/linear", "TestLinearizability", fewHistories},
 	{mutant.SkipReadCRC, "reader", "TestFlippedByteIsNeverServed", nil},
 	{mutant.SkipPutChecksum, "internal/objstore/s3store", "TestCorruptPutIsRefused", nil},
 }
@@ -59,6 +62,9 @@ var table = []row{
 // quickRapid makes rapid tell of a failure without looking long for the
 // smallest case, and without leaving it behind in testdata.
 var quickRapid = []string{"-rapid.shrinktime=1s", "-rapid.nofailfile"}
+
+// fewHistories are enough to see what concerns every history.
+var fewHistories = []string{"-linear.histories=10"}
 
 // rulePrefix begins the names of the constants of internal/mutant.
 const rulePrefix = "Skip"

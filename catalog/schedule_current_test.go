@@ -39,9 +39,7 @@ func (s *schedule) unsettled(leader *member) journal.Slot {
 	slot := s.witness.newest() + 1
 	lostAnswers(leader)
 	s.begin(leader)
-	for s.witness.newest() < slot {
-		time.Sleep(time.Millisecond)
-	}
+	s.await("the leader writes", func() bool { return s.witness.newest() >= slot })
 	outage := faultstore.Hanging
 	if s.rng.IntN(2) == 0 {
 		outage = faultstore.Refusing

@@ -1,6 +1,7 @@
 package catalog_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -153,9 +154,7 @@ func TestScheduleLateClaim(t *testing.T) {
 		s.isolate(claimer)
 		claimer.faults.Add(faultstore.Rule{Op: objstore.OpPutIfAbsent, Prefix: slotKeys, Times: faultstore.Always, Fault: faultstore.HangThenLand(0)})
 		s.begin(claimer)
-		for claimer.faults.Pending() == 0 {
-			time.Sleep(10 * time.Millisecond)
-		}
+		s.await("the claim is on its way", func() bool { return claimer.faults.Pending() > 0 })
 		slot := s.witness.newest() + 1
 		claimer.current().kill()
 		s.reunite(claimer)
@@ -214,13 +213,7 @@ func TestScheduleVoidClaimInListedSlot(t *testing.T) {
 
 // awaitLanded waits until something is in a slot again.
 func (s *schedule) awaitLanded(slot journal.Slot) {
-	for range 1000 {
-		if strings.Contains(strings.Join(s.witness.Keys(), " "), slotKey(slot)) {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	s.tb.Fatalf("nothing lands in slot %d", slot)
+	s.await("something lands in the slot", func() bool { return slices.Contains(s.witness.Keys(), slotKey(slot)) })
 }
 
 // TestScheduleOwnLateClaim lets a claimer find its own claim in the journal without
@@ -251,9 +244,8 @@ func TestScheduleOwnLateClaim(t *testing.T) {
 		leader.current().kill()
 		s.begin(claimer)
 		if how > 0 {
-			for claims := s.witness.claimCount(); claimer.faults.Pending() == 0 && s.witness.claimCount() == claims; {
-				time.Sleep(time.Millisecond)
-			}
+			claims := s.witness.claimCount()
+			s.await("the claim leaves", func() bool { return claimer.faults.Pending() > 0 || s.witness.claimCount() > claims })
 			claimer.current().kill()
 			claimer.faults.Reset() // what is late stays under way
 			if s.rng.IntN(2) == 0 {

@@ -3,6 +3,7 @@
 GO          ?= go
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 20s
+SEEDS       ?= 1000
 # Real input for integration tests and `make flights`; the repository carries
 # a slice of it for machines that do not have the whole.
 FLIGHTS_DIR ?= ../shared/data
@@ -62,6 +63,10 @@ test: ## unit, conformance, integration and crash tests, real MinIO included
 	$(GO) test -timeout 15m ./...
 	$(GO) test -timeout 15m -tags failpoints -run 'Crash' ./localstack/...
 	$(MAKE) --no-print-directory mutants
+
+.PHONY: simulate
+simulate: ## the catalog's schedules, random and named, SEEDS=1000 seeds each
+	$(GO) test ./catalog -timeout 120m -run 'TestSimulation$$|TestSchedule' -simulation.seeds=$(SEEDS)
 
 .PHONY: race
 race: ## the unit tests under the race detector

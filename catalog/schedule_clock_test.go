@@ -64,7 +64,7 @@ func TestScheduleDateJumps(t *testing.T) {
 		}
 		if s.rng.IntN(2) == 0 {
 			// A node that begins while the clock is wrong.
-			odd.current().stop()
+			s.up(odd).stop()
 			odd.startReady()
 			s.write(odd)
 		}
@@ -72,7 +72,7 @@ func TestScheduleDateJumps(t *testing.T) {
 		for _, m := range s.members {
 			m.faults.SetSkew(0)
 			s.write(m)
-			view := m.current().look()
+			view := s.up(m).look()
 			if ahead := time.UnixMilli(view.Time()).Sub(time.Now()); ahead.Abs() > time.Minute {
 				t.Errorf("%s: the journal's time is off by %s", m.address, ahead)
 			}

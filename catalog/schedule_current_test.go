@@ -119,7 +119,7 @@ func TestScheduleDeposedLeaderDropsForwards(t *testing.T) {
 		for i := range 4 + s.rng.IntN(8) {
 			config := own.Config
 			config.RetentionMs = 1_000_000 + int64(i)
-			e, err := []*member{b, c}[i%2].current().submit(catalog.AlterTopic{ID: own.ID, Config: config})
+			e, err := s.up([]*member{b, c}[i%2]).submit(catalog.AlterTopic{ID: own.ID, Config: config})
 			if err != nil {
 				s.tb.Fatalf("submit: %v", err)
 			}

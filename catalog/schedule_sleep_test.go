@@ -131,7 +131,7 @@ func TestScheduleSleepingClaimer(t *testing.T) {
 			claimed = claimed || onOp(objstore.OpPutIfAbsent, true)(at)
 			return claimed && onOp(objstore.OpList, sent)(at)
 		})
-		leader.current().kill()
+		s.up(leader).kill()
 		s.begin(claimer)
 		if !awaitSprung(sprung) {
 			s.tb.Fatal("the claimer does not come by")
@@ -156,7 +156,7 @@ func TestScheduleLateClaim(t *testing.T) {
 		s.begin(claimer)
 		s.await("the claim is on its way", func() bool { return claimer.faults.Pending() > 0 })
 		slot := s.witness.newest() + 1
-		claimer.current().kill()
+		s.up(claimer).kill()
 		s.reunite(claimer)
 
 		// Somebody sleeps at the slot before.
@@ -241,12 +241,12 @@ func TestScheduleOwnLateClaim(t *testing.T) {
 				Fault: faultstore.HangThenLand(time.Duration(1+s.rng.IntN(8000)) * time.Millisecond),
 			})
 		}
-		leader.current().kill()
+		s.up(leader).kill()
 		s.begin(claimer)
 		if how > 0 {
 			claims := s.witness.claimCount()
 			s.await("the claim leaves", func() bool { return claimer.faults.Pending() > 0 || s.witness.claimCount() > claims })
-			claimer.current().kill()
+			s.up(claimer).kill()
 			claimer.faults.Reset() // what is late stays under way
 			if s.rng.IntN(2) == 0 {
 				s.begin(c)

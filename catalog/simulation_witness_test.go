@@ -331,13 +331,6 @@ func (w *witness) find(e catalog.Edit, told catalog.Result) (found landedEdit, o
 	return found, false
 }
 
-// has tells whether an edit is in the chain, whatever became of it.
-func (w *witness) has(e catalog.Edit) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return len(w.edits[identity(e)]) > 0
-}
-
 // send remembers that an edit was sent once more.
 func (w *witness) send(e catalog.Edit) {
 	w.mu.Lock()

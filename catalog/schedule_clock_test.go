@@ -1,6 +1,7 @@
 package catalog_test
 
 import (
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,10 +21,10 @@ func TestScheduleDateJumps(t *testing.T) {
 			jump = -jump
 		}
 		how, odd := s.rng.IntN(3), s.members[s.rng.IntN(3)]
-		away := false
+		var away atomic.Bool
 		if how == 0 {
 			odd.now = func() time.Time {
-				if away {
+				if away.Load() {
 					return time.Now().Add(jump)
 				}
 				return time.Now()
@@ -48,7 +49,7 @@ func TestScheduleDateJumps(t *testing.T) {
 		batch.Units[0].Appends[0].Producer = recordbatch.Producer{ID: producer}
 		base := s.mustPropose(s.members[0], batch).Units[0].Appends[0].Base
 
-		away = true
+		away.Store(true)
 		for _, m := range s.members {
 			if how == 1 || how == 2 && m == odd {
 				m.faults.SetSkew(jump)
@@ -68,7 +69,7 @@ func TestScheduleDateJumps(t *testing.T) {
 			odd.startReady()
 			s.write(odd)
 		}
-		away = false
+		away.Store(false)
 		for _, m := range s.members {
 			m.faults.SetSkew(0)
 			s.write(m)

@@ -88,7 +88,7 @@ func TestScheduleRepeatedPutInDeletedSlot(t *testing.T) {
 		slot := s.unsettled(leader)
 		s.ask(leader)
 		s.moveOn(slot, b, c)
-		repeats := s.witness.repeats
+		repeats := s.witness.repeatCount()
 		leader.faults.Reset()
 		if s.rng.IntN(2) == 0 {
 			// Nor can it read for a while.
@@ -99,7 +99,7 @@ func TestScheduleRepeatedPutInDeletedSlot(t *testing.T) {
 			time.Sleep(time.Duration(s.rng.IntN(300)) * time.Millisecond)
 		}
 		s.write(leader)
-		if s.witness.repeats == repeats {
+		if s.witness.repeatCount() == repeats {
 			s.tb.Errorf("slot %d was not written again", slot)
 		}
 	})

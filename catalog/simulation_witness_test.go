@@ -271,6 +271,20 @@ func (w *witness) claimCount() int {
 	return w.claims
 }
 
+// voidCount returns how many claims fell into deleted slots.
+func (w *witness) voidCount() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.void
+}
+
+// repeatCount returns how many entries landed again after they were deleted.
+func (w *witness) repeatCount() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.repeats
+}
+
 // slotsOf returns the slots as of which a view may be.
 func (w *witness) slotsOf(who string, view *catalog.State) slotRange {
 	w.mu.Lock()

@@ -193,7 +193,7 @@ func TestResign(t *testing.T) {
 		if err := g.nodes[1].Resign(g.Context()); err != nil { // a follower: at once
 			t.Fatal(err)
 		}
-		time.Sleep(time.Second) // its next pull has told the leader
+		synctest.Wait()
 		begun := time.Now()
 		if err := g.nodes[0].Resign(g.Context()); err != nil {
 			t.Fatal(err)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -209,7 +208,7 @@ var changing = []struct {
 	{regexp.MustCompile(`\b1[0-9]{12}\b`), "<MS>"},
 	{regexp.MustCompile(`\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b`), "<UUID>"},
 	{regexp.MustCompile(`(?m)^(wadi_store_requests_total\{.*\}) [0-9]+$`), "${1} <COUNT>"},
-	{regexp.MustCompile(`\b127\.0\.0\.1:2[0-9]{4}\b`), "<ADDRESS>"}, // of what localstack starts
+	{regexp.MustCompile(`\b127\.0\.0\.1:[23][0-9]{4}\b`), "<ADDRESS>"}, // of what localstack starts
 	{regexp.MustCompile(`(?m)^((?:node-[0-9]+|nginx|minio) +\S+) +[0-9]+ +`), "${1} <PID> "},
 	{regexp.MustCompile(`(?m)^NAME +URL +PID +STATE$`), "<HEADER>"}, // as wide as what is below
 	{regexp.MustCompile(`in [0-9.]+m?s: [0-9,]+ records/s, [0-9.]+ [kM]?B/s; ack latency p50 [0-9.]+[mµ]?s, p99 [0-9.]+[mµ]?s`), "<RATES>"},
@@ -224,12 +223,11 @@ func normalize(output string) string {
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := localstack.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
-	return listener.Addr().String()
+	return address
 }
 
 // logsOf is the ends of the logs that a tour wrote.

@@ -45,7 +45,7 @@ func TestScheduleTwoVersions(t *testing.T) {
 				if s.rng.IntN(2) == 0 {
 					s.network.Freeze(leader.address)
 				}
-				edit, l := s.nextCommit(other), other.current()
+				edit, l := s.nextCommit(other), s.up(other)
 				s.pending.Go(func() {
 					ctx, cancel := s.patience(time.Minute)
 					defer cancel()
@@ -64,7 +64,7 @@ func TestScheduleTwoVersions(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			runVersions(t, func(s *schedule) {
 				m := s.members[2]
-				m.current().stop()
+				s.up(m).stop()
 				s.snapshotAsNewer(at)
 				m.start()
 				s.expectStop(m, catalog.ErrNewerSnapshot)

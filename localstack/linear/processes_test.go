@@ -20,14 +20,17 @@ var processHistories = flag.Int("linear.processes", 6, "how many histories of re
 
 const (
 	// processDeadline bounds the making of these histories.
-	processDeadline = 5 * time.Minute
+	processDeadline = 10 * time.Minute
 	// settleDeadline bounds how long promised records may take into the log.
 	settleDeadline = 30 * time.Second
 )
 
+// roundHistories is how many histories are made at the same time, each on a
+// topic of its own, under the same faults.
+const roundHistories = 6
+
 // TestProcesses makes histories of three real nodes on MinIO that are killed and
-// frozen meanwhile, and checks each. Each history has a topic of its own; all of
-// them are made at the same time.
+// frozen meanwhile, and checks each.
 func TestProcesses(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds and starts MinIO and nodes")
@@ -35,60 +38,84 @@ func TestProcesses(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), processDeadline)
 	defer cancel()
 	seed := max(1, *seedFlag)
-	nodes, client := startProcesses(ctx, t)
+	r := &rounds{T: t, ctx: ctx, end: cancel, rng: rand.New(rand.NewPCG(seed, 21))}
+	r.nodes, r.client = startProcesses(ctx, t)
+	for made := 0; made < *processHistories && !t.Failed(); made += roundHistories {
+		r.run(made, min(roundHistories, *processHistories-made))
+	}
+	fmt.Printf("%d histories of processes, seed %d: %d nodes killed, %d frozen; %d operations, %d in doubt, %d promised, %d refused\n",
+		*processHistories, seed, r.killed, r.frozen, r.sum.Operations, r.sum.InDoubt, r.sum.Promised, r.sum.Refused)
+}
 
+// rounds is the nodes with what they went through.
+type rounds struct {
+	*testing.T
+	ctx    context.Context
+	end    context.CancelFunc
+	rng    *rand.Rand
+	nodes  []*localstack.Node
+	client *http.Client
+
+	killed, frozen int
+	sum            linear.Count
+}
+
+// run makes and checks histories under faults.
+func (r *rounds) run(first, histories int) {
+	loads := make([]*linear.Workload, histories)
+	made := make([]linear.History, histories)
 	var running sync.WaitGroup
-	loads := make([]*linear.Workload, *processHistories)
-	made := make([]linear.History, *processHistories)
 	for i := range loads {
-		topic := fmt.Sprintf("history-%d", i)
+		topic := fmt.Sprintf("history-%d", first+i)
 		loads[i] = &linear.Workload{
 			Mix: linear.Conditions, Partitions: partitions, Operations: operations, Clients: 4,
 			TimeoutMax: 2 * time.Second, PauseMax: 100 * time.Millisecond,
 			NewClient: func() *linear.Client {
 				return &linear.Client{
-					HTTP: client, Topic: topic, History: &made[i],
-					Unexpected: func(err error) { t.Errorf("%s: %v", topic, err); cancel() },
+					HTTP: r.client, Topic: topic, History: &made[i],
+					Unexpected: func(err error) { r.Errorf("%s: %v", topic, err); r.end() },
 				}
 			},
 		}
-		for _, n := range nodes {
+		for _, n := range r.nodes {
 			loads[i].Nodes = append(loads[i].Nodes, n.URL)
 		}
-		createTopic(ctx, t, client, nodes[0].URL, topic)
-		running.Go(func() { loads[i].Run(ctx, &made[i], rand.New(rand.NewPCG(seed, uint64(i)))) })
+		createTopic(r.ctx, r.T, r.client, r.nodes[0].URL, topic)
+		rng := rand.New(rand.NewPCG(r.rng.Uint64(), uint64(i)))
+		running.Go(func() { loads[i].Run(r.ctx, &made[i], rng) })
 	}
 	done := make(chan struct{})
 	go func() { running.Wait(); close(done) }()
-	killed, frozen := haunt(ctx, t, nodes, done, rand.New(rand.NewPCG(seed, 21)))
+	r.haunt(done)
 	<-done
-	for _, n := range nodes {
-		if err := n.WaitReady(ctx); err != nil {
-			t.Fatal(err)
+	for _, n := range r.nodes {
+		if err := n.WaitReady(r.ctx); err != nil {
+			r.Fatal(err)
 		}
 	}
-
-	var sum linear.Count
 	for i, load := range loads {
 		for _, node := range load.Nodes {
-			// Only in what is promised may a node be behind.
-			until := time.Now().Add(settleDeadline)
-			err := load.ReadAll(ctx, node)
-			for err != nil && time.Now().Before(until) && ctx.Err() == nil {
-				err = load.ReadAll(ctx, node)
-			}
-			if err != nil {
-				t.Errorf("history %d: %s: %v", i, node, err)
+			if err := r.readAll(load, node); err != nil {
+				r.Errorf("history %d: %s: %v", first+i, node, err)
 			}
 		}
 		verdict, page, err := linear.Check(made[i].Operations(), checkTimeout)
 		if verdict != linear.Linearizable {
-			t.Errorf("history %d is %s, see %s (%v)", i, verdict, page, err)
+			r.Errorf("history %d is %s, see %s (%v)", first+i, verdict, page, err)
 		}
-		sum.Add(made[i].Count())
+		r.sum.Add(made[i].Count())
 	}
-	fmt.Printf("%d histories of processes, seed %d: %d nodes killed, %d frozen; %d operations, %d in doubt, %d promised, %d refused\n",
-		len(loads), seed, killed, frozen, sum.Operations, sum.InDoubt, sum.Promised, sum.Refused)
+}
+
+// readAll gives what was promised some time to get into the log.
+func (r *rounds) readAll(load *linear.Workload, node string) error {
+	until := time.Now().Add(settleDeadline)
+	for {
+		err := load.ReadAll(r.ctx, node)
+		if err == nil || r.ctx.Err() != nil || time.Now().After(until) {
+			return err
+		}
+	}
 }
 
 // startProcesses starts MinIO and three nodes, one without a disk.
@@ -153,37 +180,36 @@ func createTopic(ctx context.Context, t *testing.T, client *http.Client, node, n
 
 // haunt kills and freezes one node after another until done, and leaves all of
 // them running.
-func haunt(ctx context.Context, t *testing.T, nodes []*localstack.Node, done <-chan struct{}, rng *rand.Rand) (killed, frozen int) {
+func (r *rounds) haunt(done <-chan struct{}) {
 	pause := func(most time.Duration) bool {
 		select {
 		case <-done:
 			return false
-		case <-ctx.Done():
+		case <-r.ctx.Done():
 			return false
-		case <-time.After(time.Duration(rng.Int64N(int64(most)))):
+		case <-time.After(time.Duration(r.rng.Int64N(int64(most)))):
 			return true
 		}
 	}
 	for pause(500 * time.Millisecond) {
-		n := nodes[rng.IntN(len(nodes))]
+		n := r.nodes[r.rng.IntN(len(r.nodes))]
 		var err error
-		if rng.IntN(2) == 0 {
-			killed++
+		if r.rng.IntN(2) == 0 {
+			r.killed++
 			if err = n.Kill(); err == nil {
 				pause(time.Second)
-				err = n.Restart(ctx)
+				err = n.Restart(r.ctx)
 			}
 		} else {
-			frozen++
+			r.frozen++
 			if err = n.Pause(); err == nil {
 				pause(2 * time.Second)
 				err = n.Resume()
 			}
 		}
 		if err != nil {
-			t.Errorf("%s: %v", n.URL, err)
-			return killed, frozen
+			r.Errorf("%s: %v", n.URL, err)
+			return
 		}
 	}
-	return killed, frozen
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/wadilog/wadi/catalog/journal"
+	"github.com/wadilog/wadi/internal/mutant"
 )
 
 // following is what a node has under way with the leader of one epoch. It
@@ -214,7 +215,7 @@ func (c *Catalog) settleFlights() {
 	}
 	kept := f.flights[:0]
 	for _, fl := range f.flights {
-		if fl.results != nil && fl.slot <= c.replica.last {
+		if fl.results != nil && (fl.slot <= c.replica.last || mutant.On(mutant.SkipAwaitReplica)) {
 			for i, p := range fl.proposals {
 				c.settle(p, fl.results[i])
 			}

@@ -27,20 +27,22 @@ type witness struct {
 	*memstore.Store
 	tb testing.TB
 
-	mu       sync.Mutex
-	chain    []link                                    // by slot; guarded by mu
-	landed   map[journal.Nonce]journal.Slot            // all that ever landed; guarded by mu
-	writer   string                                    // address in the newest claim of the chain; guarded by mu
-	epoch    uint64                                    // of the newest claim of the chain; guarded by mu
-	views    map[string]slotRange                      // by digest of their states; guarded by mu
-	edits    map[any][]landedEdit                      // by identity; guarded by mu
-	accepted map[commitKey]landedEdit                  // commits that were not refused; guarded by mu
-	ends     map[catalog.TopicPartition]catalog.Offset // guarded by mu
-	void     int                                       // claims that fell into deleted slots; guarded by mu
-	repeats  int                                       // entries that landed again after they were deleted; guarded by mu
-	claims   int                                       // of the chain; guarded by mu
-	sent     map[any]int                               // how often, by identity; guarded by mu
-	refused  map[any]int                               // how often it was answered as not committed, by identity; guarded by mu
+	mu        sync.Mutex
+	chain     []link                                    // by slot; guarded by mu
+	landed    map[journal.Nonce]journal.Slot            // all that ever landed; guarded by mu
+	writer    string                                    // address in the newest claim of the chain; guarded by mu
+	epoch     uint64                                    // of the newest claim of the chain; guarded by mu
+	views     map[string]slotRange                      // by digest of their states; guarded by mu
+	edits     map[any][]landedEdit                      // by identity; guarded by mu
+	accepted  map[commitKey]landedEdit                  // commits that were not refused; guarded by mu
+	ends      map[catalog.TopicPartition]catalog.Offset // guarded by mu
+	void      int                                       // claims that fell into deleted slots; guarded by mu
+	repeats   int                                       // entries that landed again after they were deleted; guarded by mu
+	handedOut int                                       // entries that followers got from leaders; guarded by mu
+	claims    int                                       // of the chain; guarded by mu
+	sent      map[any]int                               // how often, by identity; guarded by mu
+	told      map[any]int                               // how often it was acknowledged, by identity; guarded by mu
+	refused   map[any]int                               // how often it was answered as not committed, by identity; guarded by mu
 }
 
 // link is one entry of the chain, and the catalog after it.
@@ -77,6 +79,7 @@ func newWitness(tb testing.TB) *witness {
 		views:    map[string]slotRange{},
 		edits:    map[any][]landedEdit{},
 		sent:     map[any]int{},
+		told:     map[any]int{},
 		refused:  map[any]int{},
 		accepted: map[commitKey]landedEdit{},
 		ends:     map[catalog.TopicPartition]catalog.Offset{},
@@ -174,6 +177,9 @@ func (w *witness) grow(e *journal.Entry) {
 func (w *witness) carryOut(e *journal.Entry, state *catalog.State, edit catalog.Edit, result catalog.Result) {
 	if own := catalog.Apply(state, edit); !catalog.ResultsEqual(own, result) {
 		w.tb.Errorf("slot %d: %T came out as %+v, not %+v", e.Slot, edit, own, result)
+	}
+	if n := w.sent[identity(edit)]; n > 0 && n == w.told[identity(edit)] && result.Err == nil {
+		w.tb.Errorf("twice: slot %d by %s carries %+v out, which was settled before", e.Slot, e.Writer, edit)
 	}
 	l := landedEdit{slot: e.Slot, edit: edit, result: result}
 	w.edits[identity(edit)] = append(w.edits[identity(edit)], l)
@@ -307,6 +313,7 @@ func (w *witness) checkHandedOut(leader string, slot journal.Slot, encoded []byt
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.handedOut++
 	if _, ok := w.landed[e.Nonce]; !ok || int(slot) >= len(w.chain) || w.chain[slot].nonce != e.Nonce {
 		w.tb.Errorf("fork: %s handed out slot %d, %v of epoch %d, which is not in the journal", leader, slot, e.Kind, e.Epoch)
 	}
@@ -336,6 +343,13 @@ func (w *witness) send(e catalog.Edit) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.sent[identity(e)]++
+}
+
+// tell remembers that an edit was acknowledged: it must not come again.
+func (w *witness) tell(e catalog.Edit) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.told[identity(e)]++
 }
 
 // neverMind remembers an edit that was answered as not committed.

@@ -83,6 +83,9 @@ func TestConsumerJudges(t *testing.T) {
 	flipped.body = flipped.body[:len(flipped.body)-3] + "x" + flipped.body[len(flipped.body)-2:]
 	shifted := batchOf(t, "run", 4, "a4 a5")
 	shifted.next++
+	torn := batchOf(t, "run", 4, "a4 a5")
+	torn.body += batchOf(t, "run", 7, "a6").body
+	torn.next = 7
 	for name, c := range map[string]struct {
 		reply    reply
 		end      int64
@@ -94,6 +97,7 @@ func TestConsumerJudges(t *testing.T) {
 		"nothing yet":                 {empty, 4, "", 4},
 		"nothing, and there is":       {empty, 6, visible, 4},
 		"a gap":                       {batchOf(t, "run", 5, "a5 a6"), 6, dense, 4},
+		"a gap between batches":       {torn, 6, dense, 4},
 		"next offset is beyond":       {shifted, 6, dense, 4},
 		"of another run":              {batchOf(t, "ruin", 4, "a4 a5"), 6, phantom, 4},
 		"a changed byte":              {flipped, 6, answers, 4},

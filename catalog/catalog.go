@@ -39,7 +39,8 @@ var (
 type Catalog struct {
 	cfg     Config
 	journal *journal.Journal
-	peers   Peers // nil: this node leads, or waits for others to be quiet
+	known   uint32 // newest feature level that this code knows
+	peers   Peers  // nil: this node leads, or waits for others to be quiet
 	logger  *slog.Logger
 	metrics *metrics
 	watch   *watch
@@ -105,6 +106,7 @@ func New(cfg Config, j *journal.Journal, peers Peers, logger *slog.Logger, reg p
 	c := &Catalog{
 		cfg:       cfg,
 		journal:   j,
+		known:     FeatureLevel,
 		peers:     peers,
 		logger:    logger,
 		metrics:   newMetrics(reg),

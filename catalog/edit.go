@@ -52,6 +52,10 @@ type Trim struct {
 // ProducerExpiryMs of journal time. The leader sends it now and then.
 type ExpireProducers struct{}
 
+// RaiseLevel raises the catalog's feature level. A level that the catalog has
+// is no error. A replica that does not know the level stops.
+type RaiseLevel struct{ Level uint32 }
+
 // CommitSegment gives offsets to the batches of one uploaded object. It
 // applies only if the catalog's last number of Node is After; otherwise it is
 // refused with that number. Units are judged one by one, each as a whole.
@@ -114,3 +118,4 @@ func (AllocateProducerID) edit() {}
 func (Trim) edit()               {}
 func (ExpireProducers) edit()    {}
 func (CommitSegment) edit()      {}
+func (RaiseLevel) edit()         {}

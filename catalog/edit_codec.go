@@ -20,6 +20,7 @@ const (
 	kindTrim
 	kindExpireProducers
 	kindCommitSegment
+	kindRaiseLevel
 	kindEnd // one above the newest
 )
 
@@ -88,6 +89,9 @@ func appendBareEdit(dst []byte, e Edit) ([]byte, *commitLayout) {
 	case CommitSegment:
 		dst = append(dst, kindCommitSegment)
 		dst, layout = appendCommit(dst, &e)
+	case RaiseLevel:
+		dst = append(dst, kindRaiseLevel)
+		dst = appendUvarint(dst, uint64(e.Level))
 	default:
 		panic(fmt.Sprintf("catalog: edit of type %T", e))
 	}
@@ -167,6 +171,8 @@ func (r *wireReader) bareEdit() (Edit, *commitLayout) {
 		commit := CommitSegment{}
 		layout = r.commit(&commit)
 		edit = commit
+	case kindRaiseLevel:
+		edit = RaiseLevel{Level: r.number()}
 	case 0:
 		r.fail(errOutOfRange)
 	default:

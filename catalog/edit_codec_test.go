@@ -79,6 +79,7 @@ func sampleEdits() ([]Edit, []Result) {
 	add(CommitSegment{Node: nodeID(1), After: 45, Upto: 46, Object: object}, Result{Err: ErrOrphanFloor})
 	add(CommitSegment{Node: nodeID(1), After: 45, Upto: 46, Object: object}, Result{Err: ErrObjectExists})
 	add(CreateTopic{ID: topicID(2), Name: "rivers", Partitions: 9, Config: config}, Result{Err: ErrTopicExists})
+	add(RaiseLevel{Level: 2}, Result{})
 	return edits, results
 }
 
@@ -107,7 +108,7 @@ func TestEditsGolden(t *testing.T) {
 // Every error that Apply can state survives the journal.
 func TestErrorsRoundTrip(t *testing.T) {
 	errs := append([]error(nil), sentinels[codeTopicNotFound:]...)
-	errs = append(errs, &CommitOrderError{Last: math.MaxUint64}, &SequenceError{Expected: math.MaxInt32}, &OffsetError{End: math.MaxInt64})
+	errs = append(errs, &CommitOrderError{Last: math.MaxUint64}, &SequenceError{Expected: math.MaxInt32}, &OffsetError{End: math.MaxInt64}, &FeatureLevelError{Needed: 2, Level: 1})
 	for reason := InvalidReason(1); reason < invalidReasonEnd; reason++ {
 		errs = append(errs, invalid(reason))
 		if reason.String() == "" {
@@ -250,7 +251,7 @@ func drawEdit(t *rapid.T) (Edit, Result) {
 		}
 	}
 	anyError := func() error {
-		switch kind := rapid.IntRange(codeTopicNotFound, codeSentinelEnd+3).Draw(t, "error"); kind {
+		switch kind := rapid.IntRange(codeTopicNotFound, codeSentinelEnd+4).Draw(t, "error"); kind {
 		case codeSentinelEnd:
 			return &CommitOrderError{Last: rapid.Uint64().Draw(t, "last")}
 		case codeSentinelEnd + 1:
@@ -259,6 +260,8 @@ func drawEdit(t *rapid.T) (Edit, Result) {
 			return &OffsetError{End: Offset(rapid.Int64().Draw(t, "end"))}
 		case codeSentinelEnd + 3:
 			return invalid(InvalidReason(rapid.IntRange(1, int(invalidReasonEnd)-1).Draw(t, "reason")))
+		case codeSentinelEnd + 4:
+			return &FeatureLevelError{Needed: rapid.Uint32().Draw(t, "needed"), Level: rapid.Uint32().Draw(t, "level")}
 		default:
 			return sentinels[kind]
 		}
@@ -288,6 +291,8 @@ func drawEdit(t *rapid.T) (Edit, Result) {
 	case kindExpireProducers:
 		result.More = rapid.Bool().Draw(t, "more")
 		return ExpireProducers{}, result
+	case kindRaiseLevel:
+		return RaiseLevel{Level: rapid.Uint32().Draw(t, "level")}, result
 	}
 	c := CommitSegment{
 		Node: id("node"), After: rapid.Uint64().Draw(t, "after"), Upto: rapid.Uint64().Draw(t, "upto"),

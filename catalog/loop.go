@@ -36,7 +36,7 @@ func (c *Catalog) reload(ctx context.Context) error {
 	}
 	for lost := 0; ; {
 		sent := time.Now()
-		r, err := load(ctx, c.journal, c.cfg.ReadAheadSlots)
+		r, err := load(ctx, c.journal, c.cfg.ReadAheadSlots, c.known)
 		if err == nil {
 			c.replica = r
 			c.publish(ctx, sent)
@@ -81,7 +81,7 @@ func (c *Catalog) giveUpOrPause(ctx context.Context, verb string, err error) err
 // beyondRepair tells of errors that no wait will mend: damage, and what a newer
 // version wrote.
 func beyondRepair(err error) bool {
-	for _, target := range []any{new(*DivergedError), new(*CorruptError), new(*InvariantError), new(*journal.CorruptError)} {
+	for _, target := range []any{new(*DivergedError), new(*NewerLevelError), new(*CorruptError), new(*InvariantError), new(*journal.CorruptError)} {
 		if errors.As(err, target) {
 			return true
 		}

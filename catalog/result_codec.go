@@ -42,6 +42,7 @@ const (
 	codeSequence
 	codeOffset
 	codeInvalid
+	codeFeatureLevel // only of a forwarded edit's outcome: what it refuses is not in the journal
 )
 
 var sentinels = [codeSentinelEnd]error{
@@ -175,6 +176,7 @@ func appendError(dst []byte, err error) []byte {
 		sequence *SequenceError
 		offset   *OffsetError
 		invalid  *InvalidError
+		level    *FeatureLevelError
 	)
 	switch {
 	case errors.As(err, &order):
@@ -185,6 +187,9 @@ func appendError(dst []byte, err error) []byte {
 		return appendUvarint(append(dst, codeOffset), uint64(offset.End))
 	case errors.As(err, &invalid):
 		return append(dst, codeInvalid, byte(invalid.Reason))
+	case errors.As(err, &level):
+		dst = appendUvarint(append(dst, codeFeatureLevel), uint64(level.Needed))
+		return appendUvarint(dst, uint64(level.Level))
 	}
 	panic(fmt.Sprintf("catalog: result with error %v of type %T", err, err))
 }
@@ -275,6 +280,8 @@ func (r *wireReader) error(code byte) error {
 		reason := InvalidReason(r.byte())
 		r.require(reason > 0 && reason < invalidReasonEnd)
 		return &InvalidError{Reason: reason}
+	case code == codeFeatureLevel:
+		return &FeatureLevelError{Needed: r.number(), Level: r.number()}
 	default:
 		r.fail(errOutOfRange)
 	}

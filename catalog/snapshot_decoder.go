@@ -10,7 +10,7 @@ import (
 )
 
 // ErrNewerSnapshot is an encoded State that only a newer version can read.
-var ErrNewerSnapshot = errors.New("snapshot of a newer version or feature level")
+var ErrNewerSnapshot = errors.New("snapshot of a newer version")
 
 // snapshotItemLenMax bounds the bytes of one item, the unit in which a
 // StateDecoder reads: it keeps less than this over between two chunks.
@@ -43,7 +43,8 @@ type StateDecoder struct {
 	empty        *Partition // shared by all idle partitions
 }
 
-// Write takes the next bytes. Its error is a *CorruptError, or ErrNewerSnapshot.
+// Write takes the next bytes. Its error is a *CorruptError, ErrNewerSnapshot or
+// a *NewerLevelError.
 func (d *StateDecoder) Write(chunk []byte) error {
 	if d.err != nil {
 		return d.err
@@ -77,7 +78,8 @@ func (d *StateDecoder) Write(chunk []byte) error {
 }
 
 func (d *StateDecoder) fail(err error) error {
-	if !errors.Is(err, ErrNewerSnapshot) {
+	var newer *NewerLevelError
+	if !errors.Is(err, ErrNewerSnapshot) && !errors.As(err, &newer) {
 		err = &CorruptError{What: "snapshot", Err: err}
 	}
 	d.err, d.state = err, nil
@@ -106,8 +108,8 @@ func (d *StateDecoder) header(r *wireReader) {
 		r.fail(fmt.Errorf("%w: version %d", ErrNewerSnapshot, version))
 	}
 	level := r.number()
-	if r.err == nil && level > featureLevel {
-		r.fail(fmt.Errorf("%w: level %d", ErrNewerSnapshot, level))
+	if r.err == nil && level > FeatureLevel {
+		r.fail(&NewerLevelError{Level: level, Known: FeatureLevel})
 	}
 	s := NewState(r.id())
 	s.level = level

@@ -9,9 +9,6 @@ import (
 	"github.com/tidwall/btree"
 )
 
-// featureLevel is the catalog's feature level as this code writes it.
-const featureLevel = 1
-
 // State is the catalog: what the journal's edits have made of it. A State has
 // one owner that applies edits; its Clones are immutable views that any number
 // of goroutines may read. A Clone may itself be given an owner that applies
@@ -92,7 +89,7 @@ func newTree[T any](less func(a, b T) bool) *btree.BTreeG[T] {
 func NewState(clusterID [16]byte) *State {
 	return &State{
 		clusterID:    clusterID,
-		level:        featureLevel,
+		level:        firstLevel,
 		nextProducer: 1,
 		capacity:     defaultCapacity(),
 		topics: newTree(func(a, b topicByID) bool {
@@ -163,6 +160,8 @@ func Apply(s *State, e Edit) Result {
 		return Result{More: more}
 	case CommitSegment:
 		return s.commitSegment(&e)
+	case RaiseLevel:
+		return s.raiseLevel(&e)
 	default:
 		panic(fmt.Sprintf("catalog: edit of type %T", e))
 	}

@@ -93,6 +93,7 @@ func buildNode(ctx context.Context, o nodeOptions, addr net.Addr, logger *slog.L
 	if catalogConfig.Address == "" {
 		catalogConfig.Address = "http://" + addr.String()
 	}
+	catalogConfig.FeatureLevel = o.FeatureLevel
 	if n.catalog, err = catalog.New(catalogConfig, j, nil, logger, reg); err != nil {
 		return fail(err)
 	}

@@ -77,7 +77,7 @@ type Catalog struct {
 	patience, patienceAbandoned time.Duration
 	stuckSince                  time.Time // since when edits have been waiting with none settled; zero if none wait
 	handOverEnd                 time.Time // when to stop waiting for a successor; zero before Resign
-	lastExpiry                  time.Time // when the newest ExpireProducers was sent
+	lastExpiry                  time.Time // when the newest Expire was sent
 	expiry                      *Proposal // that one; nil before the first
 
 	snapshotting atomic.Bool

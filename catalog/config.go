@@ -58,7 +58,7 @@ type Config struct {
 	// entries of other nodes.
 	WatchInterval time.Duration
 
-	// ExpireInterval is how often the leader sends ExpireProducers.
+	// ExpireInterval is how often the leader sends Expire.
 	ExpireInterval time.Duration
 
 	// ReadAheadSlots bounds how many slots a replica fetches at once when it

@@ -3,6 +3,8 @@ package catalog
 import (
 	"errors"
 	"fmt"
+
+	"github.com/wadilog/wadi/catalog/journal"
 )
 
 // The feature levels. A level is a set of edits and results: what a replica
@@ -13,6 +15,9 @@ const (
 	firstLevel uint32 = 1
 	// FeatureLevel is the newest level that this code knows.
 	FeatureLevel uint32 = 2
+
+	// levelOfKeys brought idempotency keys, fencing tokens and RaiseEpoch.
+	levelOfKeys uint32 = 2
 )
 
 // NewerLevelError is a catalog at a feature level that this code does not know.
@@ -44,17 +49,45 @@ func (e *FeatureLevelError) Error() string {
 func (e *FeatureLevelError) Is(target error) bool { return target == ErrFeatureLevel }
 
 // levelOf is the lowest feature level at which an edit may be in the journal.
-func levelOf(Edit) uint32 { return firstLevel }
+func levelOf(e Edit) uint32 {
+	switch e := e.(type) {
+	case RaiseEpoch, SetFence:
+		return levelOfKeys
+	case CommitSegment:
+		if e.needsKeys() {
+			return levelOfKeys
+		}
+	}
+	return firstLevel
+}
+
+// needsKeys tells whether a commit has an idempotency key or a fencing token.
+func (e *CommitSegment) needsKeys() bool {
+	for i := range e.Units {
+		if !e.Units[i].Key.isNone() {
+			return true
+		}
+		for j := range e.Units[i].Appends {
+			if e.Units[i].Appends[j].Token != "" {
+				return true
+			}
+		}
+	}
+	return false
+}
 
 func (s *State) raiseLevel(e *RaiseLevel) Result {
 	s.level = max(s.level, e.Level)
 	return Result{}
 }
 
-// checkLevel tells whether a replica that knows levels up to known may apply an edit.
-func checkLevel(e Edit, known uint32) error {
-	if raise, ok := e.(RaiseLevel); ok && raise.Level > known {
-		return &NewerLevelError{Level: raise.Level, Known: known}
+// checkLevel tells whether a replica may apply an edit of slot.
+func (r *replica) checkLevel(e Edit, slot journal.Slot) error {
+	if raise, ok := e.(RaiseLevel); ok && raise.Level > r.known {
+		return fmt.Errorf("slot %d: %w", slot, &NewerLevelError{Level: raise.Level, Known: r.known})
+	}
+	if needed := levelOf(e); needed > r.state.level {
+		return &DivergedError{Slot: slot, Reason: fmt.Sprintf("an edit of feature level %d while the catalog is at %d", needed, r.state.level)}
 	}
 	return nil
 }

@@ -29,7 +29,7 @@ func TestRefuseByLevel(t *testing.T) {
 		return out
 	}
 	older := &Catalog{known: 1, replica: &replica{state: NewState([16]byte{})}}
-	if got := refused(older, RaiseLevel{Level: 2}, ExpireProducers{}, RaiseLevel{Level: 1}); !got[0] || got[1] || got[2] {
+	if got := refused(older, RaiseLevel{Level: 2}, Expire{}, RaiseLevel{Level: 1}); !got[0] || got[1] || got[2] {
 		t.Errorf("a node that knows level 1 refuses %v", got)
 	}
 	newer := &Catalog{known: 2, replica: &replica{state: NewState([16]byte{})}}

@@ -180,7 +180,7 @@ func (c *Catalog) idle(ctx context.Context, timer *time.Timer, edits bool) error
 	return nil
 }
 
-// expire sends ExpireProducers now and then, and at once again while there is
+// expire sends Expire now and then, and at once again while there is
 // more to forget than one edit may.
 func (c *Catalog) expire() {
 	more := false
@@ -197,7 +197,7 @@ func (c *Catalog) expire() {
 	}
 	c.lastExpiry = time.Now()
 	var err error
-	if c.expiry, err = c.Submit(ExpireProducers{}); err != nil {
+	if c.expiry, err = c.Submit(Expire{}); err != nil {
 		c.logger.Debug("expiry put off", "error", err)
 	}
 }

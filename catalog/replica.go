@@ -242,8 +242,8 @@ func (r *replica) apply(e *journal.Entry, changed touched) error {
 			return fmt.Errorf("decode slot %d: %w", e.Slot, err)
 		}
 		for i, edit := range edits {
-			if err := checkLevel(edit, r.known); err != nil {
-				return fmt.Errorf("slot %d: %w", e.Slot, err)
+			if err := r.checkLevel(edit, e.Slot); err != nil {
+				return err
 			}
 			own := Apply(r.state, edit)
 			if !ResultsEqual(own, results[i]) {

@@ -40,6 +40,8 @@ type StateDecoder struct {
 	producer     producer
 	sequences    uint64 // of the producer, still to come
 	lastSequence sequenceID
+	request      requestByKey
+	landedLeft   uint64
 	empty        *Partition // shared by all idle partitions
 }
 
@@ -116,7 +118,7 @@ func (d *StateDecoder) header(r *wireReader) {
 	s.time = r.signed()
 	s.orphanFloor = r.uvarint()
 	s.nextProducer = r.signed()
-	if r.require(version == snapshotVersion && s.nextProducer > 0); r.err != nil {
+	if r.require(version == snapshotVersion && level >= firstLevel && s.nextProducer > 0); r.err != nil {
 		return
 	}
 	d.state = s
@@ -133,7 +135,10 @@ func (r *wireReader) signed() int64 {
 
 // count begins the next section, or ends the last.
 func (d *StateDecoder) count(r *wireReader) {
-	sections := [...]func(*wireReader){d.readNode, d.readObject, d.readGarbage, d.readTopic, d.readProducer}
+	sections := []func(*wireReader){d.readNode, d.readObject, d.readGarbage, d.readTopic, d.readProducer}
+	if d.state.level >= levelOfKeys {
+		sections = append(sections, d.readRequest, d.readFence)
+	}
 	if d.section == len(sections) {
 		d.trailer(r)
 		return
@@ -313,6 +318,11 @@ func (d *StateDecoder) endPartition() {
 func (d *StateDecoder) readProducer(r *wireReader) {
 	step := r.signed()
 	p := producer{lastActive: r.signed()}
+	if d.state.level >= levelOfKeys {
+		epoch := r.number()
+		r.require(epoch <= math.MaxInt16)
+		p.epoch = int16(epoch)
+	}
 	sequences := r.uvarint()
 	r.require(step > 0 && step < d.state.nextProducer-d.producer.id)
 	if r.err != nil {
@@ -361,4 +371,54 @@ func (d *StateDecoder) readSequence(r *wireReader) {
 	d.state.producers.setSequence(id, q)
 	d.lastSequence = id
 	d.sequences--
+}
+
+// landedPrealloc bounds the room made for what landed under a key before it is decoded.
+const landedPrealloc = 64
+
+func (d *StateDecoder) readRequest(r *wireReader) {
+	k := requestByKey{id: r.id(), request: &keyedRequest{request: r.id(), time: r.signed()}}
+	landed := r.uvarint()
+	if last, ok := d.state.requests.byKey.Max(); ok && r.err == nil && !d.state.requests.byKey.Less(last, k) {
+		r.fail(errOrder)
+	}
+	if r.err != nil {
+		return
+	}
+	k.request.landed = make([]LandedAppend, 0, min(landed, landedPrealloc))
+	d.request, d.landedLeft = k, landed
+	d.step = d.readLanded
+}
+
+func (d *StateDecoder) readLanded(r *wireReader) {
+	if d.landedLeft == 0 {
+		d.state.requests.add(d.request.id, d.request.request)
+		d.request = requestByKey{}
+		d.step = d.next
+		return
+	}
+	partition, records := r.number(), r.number()
+	a := LandedAppend{Partition: int32(partition), Records: int32(records), Base: Offset(r.signed()), MaxTimestamp: r.varint()}
+	r.require(partition <= math.MaxInt32 && records >= 1 && records <= math.MaxInt32)
+	if r.err == nil {
+		d.request.request.landed = append(d.request.request.landed, a)
+		d.landedLeft--
+	}
+}
+
+func (d *StateDecoder) readFence(r *wireReader) {
+	f := fence{partition: TopicPartition{Topic: r.id(), Partition: int32(r.number())}}
+	length := r.uvarint()
+	r.require(length <= TokenLenMax)
+	f.token = string(r.take(int(length)))
+	r.require(ValidToken(f.token))
+	if last, ok := d.state.fences.Max(); ok && r.err == nil && !d.state.fences.Less(last, f) {
+		r.fail(errOrder)
+	}
+	if r.err == nil && d.state.Partition(f.partition) == nil {
+		r.fail(errReference)
+	}
+	if r.err == nil {
+		d.state.fences.Load(f)
+	}
 }

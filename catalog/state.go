@@ -38,7 +38,10 @@ type State struct {
 	objects    *btree.BTreeG[Object]  // with live extents, by id
 	garbage    *btree.BTreeG[Garbage] // by id
 
+	fences *fenceTable
+
 	producers *producerTable
+	requests  *requestTable
 }
 
 // The items of the trees, each with its key.
@@ -104,7 +107,9 @@ func NewState(clusterID [16]byte) *State {
 		}),
 		objects:   newTree(func(a, b Object) bool { return a.ID.Compare(b.ID) < 0 }),
 		garbage:   newTree(func(a, b Garbage) bool { return a.ID.Compare(b.ID) < 0 }),
+		fences:    newFenceTable(),
 		producers: newProducerTable(),
+		requests:  newRequestTable(),
 	}
 }
 
@@ -128,7 +133,9 @@ func (s *State) Clone() *State {
 		nodes:        s.nodes.Copy(),
 		objects:      s.objects.Copy(),
 		garbage:      s.garbage.Copy(),
+		fences:       s.fences.Copy(),
 		producers:    s.producers.clone(),
+		requests:     s.requests.clone(),
 	}
 }
 
@@ -153,11 +160,14 @@ func Apply(s *State, e Edit) Result {
 		return Result{}
 	case AllocateProducerID:
 		return s.allocateProducer()
+	case RaiseEpoch:
+		return s.raiseEpoch(e.Producer)
+	case SetFence:
+		return s.setFence(&e)
 	case Trim:
 		return s.trim(&e)
-	case ExpireProducers:
-		more := s.producers.expire(s.time, s.capacity.expirySteps)
-		return Result{More: more}
+	case Expire:
+		return s.expire()
 	case CommitSegment:
 		return s.commitSegment(&e)
 	case RaiseLevel:
@@ -176,6 +186,12 @@ func (s *State) registerNode(e *RegisterNode) error {
 	}
 	s.setNode(e.Node, Node{HasWAL: e.HasWAL, RegisteredAt: s.time})
 	return nil
+}
+
+func (s *State) expire() Result {
+	left, moreRequests := s.requests.expire(s.time, s.capacity.expirySteps)
+	moreProducers := s.producers.expire(s.time, left)
+	return Result{More: moreRequests || moreProducers}
 }
 
 func (s *State) setNode(id NodeID, n Node) { s.nodes.Set(nodeByID{id: id, node: n}) }
@@ -256,6 +272,7 @@ type Counts struct {
 	Topics, Partitions, Nodes, Objects, Garbage int
 	Producers, ProducerPartitions               int
 	Extents                                     int64
+	RequestKeys, RequestKeyAppends, Fences      int
 }
 
 // Counts returns how much the catalog holds, in O(1).
@@ -269,6 +286,9 @@ func (s *State) Counts() Counts {
 		Producers:          s.producers.byID.Len(),
 		ProducerPartitions: s.producers.sequences.Len(),
 		Extents:            s.extents,
+		RequestKeys:        s.requests.byKey.Len(),
+		RequestKeyAppends:  s.requests.appends,
+		Fences:             s.fences.Len(),
 	}
 }
 

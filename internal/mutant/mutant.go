@@ -21,5 +21,7 @@ const (
 	SkipOneBodyPerSlot   = "one-body-per-slot"   // send another body for an unsettled slot
 	SkipConfirm          = "confirm"             // answer from a replica that may be stale
 	SkipSequenceCheck    = "sequence-check"      // take a producer's batch whatever its sequence
+	SkipKeyCheck         = "key-check"           // let a request land again under the same idempotency key
+	SkipFenceCheck       = "fence-check"         // take an append whatever its fencing token
 	SkipSyncedPosition   = "wal-synced-position" // take WAL damage for a torn tail
 )

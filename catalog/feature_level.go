@@ -76,6 +76,15 @@ func (e *CommitSegment) needsKeys() bool {
 	return false
 }
 
+// KeysAllowed returns a *FeatureLevelError if commits with idempotency keys or
+// fencing tokens would be refused.
+func (s *State) KeysAllowed() error {
+	if s.level < levelOfKeys {
+		return &FeatureLevelError{Needed: levelOfKeys, Level: s.level}
+	}
+	return nil
+}
+
 func (s *State) raiseLevel(e *RaiseLevel) Result {
 	s.level = max(s.level, e.Level)
 	return Result{}

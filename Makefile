@@ -6,10 +6,17 @@ FUZZTIME    ?= 20s
 # Real input for integration tests and `make flights`; the repository carries
 # a slice of it for machines that do not have the whole.
 FLIGHTS_DIR ?= ../shared/data
+# Of make cluster: how many nodes, where nginx listens, where all data is.
+NODES          ?= 3
+CLUSTER_LISTEN ?= 127.0.0.1:8080
+CLUSTER_DIR    ?= wadi-data/cluster
+# Of make linearizability: the seeds 1 to HISTORIES, or SEED alone if it is not 0.
+HISTORIES      ?= 2000
+SEED           ?= 0
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build bin/wadi
@@ -24,6 +31,30 @@ run-minio: build ## run a node on a local MinIO
 	$(GO) build -o bin/run-minio ./localstack/cmd/run-minio
 	./bin/run-minio -dir wadi-data/minio -- ./bin/wadi serve --data-dir wadi-data/node --auto-create-topics
 
+.PHONY: cluster
+cluster: build bin/cluster ## run MinIO, NODES=3 nodes and nginx, on 127.0.0.1:8080
+	./bin/cluster start -dir $(CLUSTER_DIR) -nodes $(NODES) -listen $(CLUSTER_LISTEN) -wadi ./bin/wadi
+
+.PHONY: cluster-status
+cluster-status: bin/cluster ## tell what runs in a cluster, from a second terminal
+	@./bin/cluster status -dir $(CLUSTER_DIR)
+
+.PHONY: cluster-add
+cluster-add: bin/cluster ## add a node to a cluster that runs
+	@./bin/cluster add -dir $(CLUSTER_DIR)
+
+.PHONY: cluster-remove
+cluster-remove: bin/cluster ## drain NODE=2 and take it out
+	@./bin/cluster remove "$(NODE)" -dir $(CLUSTER_DIR)
+
+.PHONY: cluster-restart
+cluster-restart: bin/cluster ## drain NODE=2, unless it is down, and start it again
+	@./bin/cluster restart "$(NODE)" -dir $(CLUSTER_DIR)
+
+.PHONY: bin/cluster
+bin/cluster:
+	@$(GO) build -o bin/cluster ./localstack/cmd/cluster
+
 .PHONY: test
 test: ## unit, conformance, integration and crash tests, real MinIO included
 	$(GO) test -timeout 15m ./...
@@ -33,6 +64,11 @@ test: ## unit, conformance, integration and crash tests, real MinIO included
 .PHONY: race
 race: ## the unit tests under the race detector
 	$(GO) test -race -timeout 30m ./...
+
+.PHONY: linearizability
+linearizability: ## check HISTORIES histories of nodes that fail, or that of one SEED
+	cd localstack/linear && $(GO) test -count=1 -timeout 60m -run '^TestLinearizability$$' \
+		-args -linear.histories=$(HISTORIES) -linear.seed=$(SEED)
 
 .PHONY: mutants
 mutants: ## leave out one safety rule at a time; each must turn its test red

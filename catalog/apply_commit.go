@@ -232,7 +232,7 @@ func (c *stagedCommit) judge(a *Append) (AppendResult, error) {
 	switch {
 	case a.Token != "" && a.Token != c.state.Fence(a.Partition) && !mutant.On(mutant.SkipFenceCheck):
 		return AppendResult{}, &FenceError{Token: c.state.Fence(a.Partition)}
-	case a.Expected != AnyOffset && a.Expected != p.judged:
+	case a.Expected != AnyOffset && a.Expected != p.judged && !mutant.On(mutant.SkipExpectedOffset):
 		return AppendResult{}, &OffsetError{End: p.judged}
 	case p.judged > math.MaxInt64-Offset(a.Records):
 		return AppendResult{}, invalid(InvalidOffset)

@@ -126,6 +126,17 @@ type Append struct {
 	Producer recordbatch.Producer
 }
 
+// Forwarded says that the Count edits after it in the journal entry came from
+// another node: they are those from First on of the request Seq of Session. By
+// it that node finds their results, whatever became of the leader's answer. It
+// changes nothing.
+type Forwarded struct {
+	Session Session
+	Seq     uint64
+	First   uint32
+	Count   uint32
+}
+
 // AnyOffset is an Append without a condition on its offset.
 const AnyOffset Offset = -1
 
@@ -141,3 +152,4 @@ func (Trim) edit()               {}
 func (Expire) edit()             {}
 func (CommitSegment) edit()      {}
 func (RaiseLevel) edit()         {}
+func (Forwarded) edit()          {}

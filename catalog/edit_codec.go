@@ -20,6 +20,7 @@ const (
 	kindTrim
 	kindExpire
 	kindCommitSegment
+	kindForwarded
 	kindRaiseLevel
 	kindKeyedCommit // a CommitSegment with keys or tokens
 	kindRaiseEpoch
@@ -110,6 +111,12 @@ func appendBareEdit(dst []byte, e Edit) ([]byte, *commitLayout) {
 		dst = appendString(dst, e.Token)
 		dst = appendBool(dst, e.Conditional)
 		dst = appendString(dst, e.Expected)
+	case Forwarded:
+		dst = append(dst, kindForwarded)
+		dst = append(dst, e.Session[:]...)
+		dst = appendUvarint(dst, e.Seq)
+		dst = appendUvarint(dst, uint64(e.First))
+		dst = appendUvarint(dst, uint64(e.Count))
 	default:
 		panic(fmt.Sprintf("catalog: edit of type %T", e))
 	}
@@ -200,6 +207,8 @@ func (r *wireReader) bareEdit() (Edit, *commitLayout) {
 			Conditional: r.bool(),
 			Expected:    r.string(),
 		}
+	case kindForwarded:
+		edit = Forwarded{Session: Session(r.id()), Seq: r.uvarint(), First: r.number(), Count: r.number()}
 	case 0:
 		r.fail(errOutOfRange)
 	default:

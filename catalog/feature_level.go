@@ -20,6 +20,10 @@ const (
 	levelOfKeys uint32 = 2
 )
 
+// ErrNewerLevel is a catalog at a feature level that this code does not know; a
+// *NewerLevelError says which.
+var ErrNewerLevel = errors.New("the catalog's feature level is newer than this version")
+
 // NewerLevelError is a catalog at a feature level that this code does not know.
 // A replica that meets it stops, and nothing mends it but a newer version.
 type NewerLevelError struct {
@@ -30,6 +34,9 @@ type NewerLevelError struct {
 func (e *NewerLevelError) Error() string {
 	return fmt.Sprintf("the catalog is at feature level %d and this version knows none above %d: a newer version is needed", e.Level, e.Known)
 }
+
+// Is makes errors.Is(err, ErrNewerLevel) true.
+func (e *NewerLevelError) Is(target error) bool { return target == ErrNewerLevel }
 
 // ErrFeatureLevel refuses an edit for which the catalog's feature level is too
 // low; a *FeatureLevelError says which it needs. Nothing of it is in the journal.

@@ -81,12 +81,12 @@ func (c *Catalog) giveUpOrPause(ctx context.Context, verb string, err error) err
 // beyondRepair tells of errors that no wait will mend: damage, and what a newer
 // version wrote.
 func beyondRepair(err error) bool {
-	for _, target := range []any{new(*DivergedError), new(*NewerLevelError), new(*CorruptError), new(*InvariantError), new(*journal.CorruptError)} {
+	for _, target := range []any{new(*DivergedError), new(*CorruptError), new(*InvariantError), new(*journal.CorruptError)} {
 		if errors.As(err, target) {
 			return true
 		}
 	}
-	return errors.Is(err, ErrNewerEdit) || errors.Is(err, ErrNewerSnapshot)
+	return errors.Is(err, ErrNewerEdit) || errors.Is(err, ErrNewerSnapshot) || errors.Is(err, ErrNewerLevel)
 }
 
 // publish shows the replica to readers, as proved current by a request sent at

@@ -199,6 +199,8 @@ func (m *model) apply(e Edit) Result {
 		return Result{}
 	case CommitSegment:
 		return m.commit(e)
+	case Forwarded:
+		return Result{}
 	}
 	panic("unknown edit")
 }
@@ -639,6 +641,7 @@ func TestStateAgainstModel(t *testing.T) {
 				}
 				m.apply(t, e)
 			},
+			"forwarded": func(t *rapid.T) { m.apply(t, Forwarded{Seq: 1, Count: 1}) },
 			"advance": func(t *rapid.T) {
 				by := rapid.SampledFrom([]int64{1, 1000, ProducerExpiryMs / 2, ProducerExpiryMs, ProducerExpiryMs + 1}).Draw(t, "by")
 				m.model.time += by

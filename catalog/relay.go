@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/wadilog/wadi/catalog/journal"
+	"github.com/wadilog/wadi/internal/mutant"
 )
 
 // Limits of a leader.
@@ -192,13 +193,13 @@ func (r *relay) take(ctx context.Context, request ForwardRequest) (*batch, error
 		if s == nil {
 			s = &session{batches: map[uint64]*batch{}}
 		}
-		if request.Seq <= s.taken {
+		if request.Seq <= s.taken && !mutant.On(mutant.SkipForwardOnce) {
 			if b := s.batches[request.Seq]; b != nil {
 				return b, nil
 			}
 			return nil, errForgotten
 		}
-		if request.Seq == s.taken+1 {
+		if request.Seq == s.taken+1 || mutant.On(mutant.SkipForwardOnce) && request.Seq <= s.taken || mutant.On(mutant.SkipForwardOrder) {
 			return r.takeNext(s, request)
 		}
 		changed := r.changed
@@ -229,6 +230,9 @@ func (r *relay) takeNext(s *session, request ForwardRequest) (*batch, error) {
 	proposals, layouts, err := decodeForwarded(request.Edits)
 	if err != nil {
 		return nil, err
+	}
+	for i, p := range proposals {
+		p.origin = &origin{session: request.Session, seq: request.Seq, index: i}
 	}
 	if err := r.enqueue(proposals...); err != nil {
 		return nil, err

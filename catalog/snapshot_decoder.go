@@ -80,8 +80,7 @@ func (d *StateDecoder) Write(chunk []byte) error {
 }
 
 func (d *StateDecoder) fail(err error) error {
-	var newer *NewerLevelError
-	if !errors.Is(err, ErrNewerSnapshot) && !errors.As(err, &newer) {
+	if !errors.Is(err, ErrNewerSnapshot) && !errors.Is(err, ErrNewerLevel) {
 		err = &CorruptError{What: "snapshot", Err: err}
 	}
 	d.err, d.state = err, nil

@@ -172,6 +172,8 @@ func Apply(s *State, e Edit) Result {
 		return s.commitSegment(&e)
 	case RaiseLevel:
 		return s.raiseLevel(&e)
+	case Forwarded:
+		return Result{}
 	default:
 		panic(fmt.Sprintf("catalog: edit of type %T", e))
 	}

@@ -160,7 +160,7 @@ func hasTest(t *testing.T, pkg, test string) bool {
 
 // TestLimitsExist finds limits that the source no longer has under the name.
 func TestLimitsExist(t *testing.T) {
-	folders := map[string]string{"wal": "ingest/wal", "journal": "catalog/journal"}
+	folders := map[string]string{"wal": "ingest/wal", "journal": "catalog/journal", "peerhttp": "catalog/peerhttp"}
 	for _, row := range rowsOf(t, "Limits") {
 		pkg, name, ok := strings.Cut(names(row[0])[0], ".")
 		if !ok {
@@ -184,7 +184,7 @@ func TestLimitsExist(t *testing.T) {
 // documents lists all Markdown files.
 func documents(t *testing.T) []string {
 	t.Helper()
-	found := []string{"README.md"}
+	found := []string{"README.md", "deploy/README.md"}
 	err := filepath.WalkDir(".", func(name string, _ os.DirEntry, err error) error {
 		if strings.HasSuffix(name, ".md") {
 			found = append(found, "docs/"+filepath.ToSlash(name))

@@ -131,6 +131,8 @@ func (x *exchange) log(p *problem) {
 	switch {
 	case p.kind == kindInternal, p.kind == kindCorrupt:
 		level = slog.LevelError
+	case p.kind == kindNotReady:
+		// Probes ask again and again, and the reason has its own line.
 	case p.status >= 500:
 		level = slog.LevelWarn
 	}

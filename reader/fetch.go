@@ -39,6 +39,9 @@ type Fetched struct {
 	LogStart      catalog.Offset
 }
 
+// ErrNotReader is what a node without the reader role says to a fetch.
+var ErrNotReader = errors.New("this node does not serve records")
+
 // OutOfRangeError is an offset below the log start or above the end offset.
 type OutOfRangeError struct {
 	Offset catalog.Offset

@@ -41,6 +41,9 @@ var table = []row{
 	{mutant.SkipFenceCheck, "catalog", "TestFencingToken", nil},
 	{mutant.SkipFenceCheck, "catalog", "TestStateAgainstModel", quickRapid},
 	{mutant.SkipConfirm, "catalog", "TestSimulation", nil},
+	{mutant.SkipConfirm, "localstack/linear", "TestLinearizability", fewHistories},
+	{mutant.SkipExpectedOffset, "catalog", "TestExpectedOffset", nil},
+	{mutant.SkipExpectedOffset, "localstack/linear", "TestLinearizability", fewHistories},
 	{mutant.SkipReadCRC, "reader", "TestFlippedByteIsNeverServed", nil},
 	{mutant.SkipPutChecksum, "internal/objstore/s3store", "TestCorruptPutIsRefused", nil},
 }
@@ -48,6 +51,9 @@ var table = []row{
 // quickRapid makes rapid tell of a failure without looking long for the
 // smallest case, and without leaving it behind in testdata.
 var quickRapid = []string{"-rapid.shrinktime=1s", "-rapid.nofailfile"}
+
+// fewHistories are enough to see what concerns every history.
+var fewHistories = []string{"-linear.histories=10"}
 
 // rulePrefix begins the names of the constants of internal/mutant.
 const rulePrefix = "Skip"

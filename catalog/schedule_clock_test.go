@@ -8,10 +8,10 @@ import (
 	"github.com/wadilog/wadi/internal/recordbatch"
 )
 
-// TestDateJumps lets the Date of the store, or the clock of one node, or what one
+// TestScheduleDateJumps lets the Date of the store, or the clock of one node, or what one
 // node sees of the store's Date, jump by 60 years and back. The journal's time
 // must not follow, nothing may expire, and everybody goes on.
-func TestDateJumps(t *testing.T) {
+func TestScheduleDateJumps(t *testing.T) {
 	const sixtyYears = 60 * 365 * 24 * time.Hour
 	simulateSeeds(t, func(t *testing.T, seed uint64) {
 		s := newSchedule(t, seed)

@@ -12,11 +12,11 @@ import (
 	"github.com/wadilog/wadi/catalog/catalogtest"
 )
 
-// TestForwardsOutOfOrder lets two followers send commits without waiting for
+// TestScheduleForwardsOutOfOrder lets two followers send commits without waiting for
 // answers, over a network that delivers every request late, twice, after its
 // successor, or unseen. As long as one leader leads, none may be refused: it
 // takes each request once, in the order in which they were sent.
-func TestForwardsOutOfOrder(t *testing.T) {
+func TestScheduleForwardsOutOfOrder(t *testing.T) {
 	runSchedule(t, func(s *schedule) {
 		if s.rng.IntN(2) == 0 {
 			s.network.Randomize(s.seed, catalogtest.Probabilities{
@@ -83,9 +83,9 @@ func TestForwardsOutOfOrder(t *testing.T) {
 	})
 }
 
-// TestCopiedDataDirectory lets two nodes commit the same batches under one node
+// TestScheduleCopiedDataDirectory lets two nodes commit the same batches under one node
 // id, as when a live data directory is copied and both copies are replayed.
-func TestCopiedDataDirectory(t *testing.T) {
+func TestScheduleCopiedDataDirectory(t *testing.T) {
 	runSchedule(t, func(s *schedule) {
 		id := uuid.New()
 		s.mustPropose(s.members[1], catalog.RegisterNode{Node: id, HasWAL: true})

@@ -12,9 +12,9 @@ import (
 	"github.com/wadilog/wadi/internal/objstore/faultstore"
 )
 
-// TestDeposedLeaderIsAsked asks a leader that others cannot reach and have
+// TestScheduleDeposedLeaderIsAsked asks a leader that others cannot reach and have
 // deposed, before it can know.
-func TestDeposedLeaderIsAsked(t *testing.T) {
+func TestScheduleDeposedLeaderIsAsked(t *testing.T) {
 	runSchedule(t, func(s *schedule) {
 		leader, b, c := s.members[0], s.members[1], s.members[2]
 		s.isolate(leader)
@@ -39,9 +39,7 @@ func (s *schedule) unsettled(leader *member) journal.Slot {
 	slot := s.witness.newest() + 1
 	lostAnswers(leader)
 	s.begin(leader)
-	for s.witness.newest() < slot {
-		time.Sleep(time.Millisecond)
-	}
+	s.await("the leader writes", func() bool { return s.witness.newest() >= slot })
 	outage := faultstore.Hanging
 	if s.rng.IntN(2) == 0 {
 		outage = faultstore.Refusing
@@ -50,10 +48,10 @@ func (s *schedule) unsettled(leader *member) journal.Slot {
 	return slot
 }
 
-// TestDeposedLeaderWithUnsettledPut asks a leader while its own PUT is not
+// TestScheduleDeposedLeaderWithUnsettledPut asks a leader while its own PUT is not
 // settled, and others have taken over, snapshotted and deleted that slot. In some
 // schedules a void claim falls into it before the leader can reach the store again.
-func TestDeposedLeaderWithUnsettledPut(t *testing.T) {
+func TestScheduleDeposedLeaderWithUnsettledPut(t *testing.T) {
 	runSchedule(t, func(s *schedule) {
 		leader, b, c := s.members[0], s.members[1], s.members[2]
 		busy := []*member{b, c}
@@ -81,10 +79,10 @@ func TestDeposedLeaderWithUnsettledPut(t *testing.T) {
 	})
 }
 
-// TestRepeatedPutInDeletedSlot lets a leader repeat the PUT of a slot that it had
+// TestScheduleRepeatedPutInDeletedSlot lets a leader repeat the PUT of a slot that it had
 // written and others have deleted: it is answered 200, which proves that the entry
 // was committed, and not that the leader leads.
-func TestRepeatedPutInDeletedSlot(t *testing.T) {
+func TestScheduleRepeatedPutInDeletedSlot(t *testing.T) {
 	runSchedule(t, func(s *schedule) {
 		leader, b, c := s.members[0], s.members[1], s.members[2]
 		slot := s.unsettled(leader)
@@ -107,10 +105,10 @@ func TestRepeatedPutInDeletedSlot(t *testing.T) {
 	})
 }
 
-// TestDeposedLeaderDropsForwards lets followers forward edits to a leader that
+// TestScheduleDeposedLeaderDropsForwards lets followers forward edits to a leader that
 // cannot write them. Others take over, and the edits are settled through them; then
 // the old leader can reach the store again, and must not send on what it holds.
-func TestDeposedLeaderDropsForwards(t *testing.T) {
+func TestScheduleDeposedLeaderDropsForwards(t *testing.T) {
 	runSchedule(t, func(s *schedule) {
 		leader, b, c := s.members[0], s.members[1], s.members[2]
 		own := catalog.CreateTopic{ID: uuid.New(), Name: "own", Partitions: 1, Config: catalog.DefaultTopicConfig()}

@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// TestLoadWhileSlotsAreDeleted freezes a node that loads, at every step in turn,
+// TestScheduleLoadWhileSlotsAreDeleted freezes a node that loads, at every step in turn,
 // until what it was about to read was snapshotted and deleted, several times.
-func TestLoadWhileSlotsAreDeleted(t *testing.T) {
+func TestScheduleLoadWhileSlotsAreDeleted(t *testing.T) {
 	runSchedule(t, func(s *schedule) {
 		a, b, late := s.members[0], s.members[1], s.members[2]
 		late.current().stop()

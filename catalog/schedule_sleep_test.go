@@ -1,6 +1,7 @@
 package catalog_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -10,9 +11,9 @@ import (
 	"github.com/wadilog/wadi/internal/objstore/faultstore"
 )
 
-// TestSleepingLeader freezes a leader at its PUT, or at the GET by which it
+// TestScheduleSleepingLeader freezes a leader at its PUT, or at the GET by which it
 // confirms, until the slot was taken over, snapshotted and deleted.
-func TestSleepingLeader(t *testing.T) {
+func TestScheduleSleepingLeader(t *testing.T) {
 	runSchedule(t, func(s *schedule) {
 		leader, b, c := s.members[0], s.members[1], s.members[2]
 		answered := s.rng.IntN(2) == 0
@@ -38,9 +39,9 @@ func TestSleepingLeader(t *testing.T) {
 	})
 }
 
-// TestSleepingFollower freezes a follower while it lists, reads or pulls, until
+// TestScheduleSleepingFollower freezes a follower while it lists, reads or pulls, until
 // the slots that it would read next were deleted.
-func TestSleepingFollower(t *testing.T) {
+func TestScheduleSleepingFollower(t *testing.T) {
 	runSchedule(t, func(s *schedule) {
 		a, b, follower := s.members[0], s.members[1], s.members[2]
 		if s.rng.IntN(2) == 0 {
@@ -100,10 +101,10 @@ func (s *schedule) sleepingClaimer(m *member) journal.Slot {
 	return s.witness.newest() + 1
 }
 
-// TestSleepingClaimer freezes a claimer before its claim leaves, before or after
+// TestScheduleSleepingClaimer freezes a claimer before its claim leaves, before or after
 // it was answered, and at the listing behind it, until the slot was written by
 // others, snapshotted and deleted.
-func TestSleepingClaimer(t *testing.T) {
+func TestScheduleSleepingClaimer(t *testing.T) {
 	runSchedule(t, func(s *schedule) {
 		leader, claimer, c := s.members[0], s.members[1], s.members[2]
 		if s.rng.IntN(2) == 0 {
@@ -144,18 +145,16 @@ func TestSleepingClaimer(t *testing.T) {
 	})
 }
 
-// TestLateClaim lets a claim land in a deleted slot long after its writer has
+// TestScheduleLateClaim lets a claim land in a deleted slot long after its writer has
 // ended, while the old leader, or a follower, still has to look at that slot.
-func TestLateClaim(t *testing.T) {
+func TestScheduleLateClaim(t *testing.T) {
 	runSchedule(t, func(s *schedule) {
 		a, b, c := s.members[0], s.members[1], s.members[2]
 		claimer, sleeper, busy := b, c, a
 		s.isolate(claimer)
 		claimer.faults.Add(faultstore.Rule{Op: objstore.OpPutIfAbsent, Prefix: slotKeys, Times: faultstore.Always, Fault: faultstore.HangThenLand(0)})
 		s.begin(claimer)
-		for claimer.faults.Pending() == 0 {
-			time.Sleep(10 * time.Millisecond)
-		}
+		s.await("the claim is on its way", func() bool { return claimer.faults.Pending() > 0 })
 		slot := s.witness.newest() + 1
 		claimer.current().kill()
 		s.reunite(claimer)
@@ -183,10 +182,10 @@ func TestLateClaim(t *testing.T) {
 	})
 }
 
-// TestVoidClaimInListedSlot freezes a reader between its listing and the reading
+// TestScheduleVoidClaimInListedSlot freezes a reader between its listing and the reading
 // of the slot that it found. Meanwhile the slot is deleted, and a claim falls into
 // it that follows on from the reader's last entry.
-func TestVoidClaimInListedSlot(t *testing.T) {
+func TestScheduleVoidClaimInListedSlot(t *testing.T) {
 	runSchedule(t, func(s *schedule) {
 		leader, claimer, reader := s.members[0], s.members[1], s.members[2]
 		slot := s.sleepingClaimer(claimer)
@@ -214,19 +213,13 @@ func TestVoidClaimInListedSlot(t *testing.T) {
 
 // awaitLanded waits until something is in a slot again.
 func (s *schedule) awaitLanded(slot journal.Slot) {
-	for range 1000 {
-		if strings.Contains(strings.Join(s.witness.Keys(), " "), slotKey(slot)) {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	s.tb.Fatalf("nothing lands in slot %d", slot)
+	s.await("something lands in the slot", func() bool { return slices.Contains(s.witness.Keys(), slotKey(slot)) })
 }
 
-// TestOwnLateClaim lets a claimer find its own claim in the journal without
+// TestScheduleOwnLateClaim lets a claimer find its own claim in the journal without
 // having been told that it has the lead: the listing behind it failed, or its
 // process ended and began anew before or after the claim landed.
-func TestOwnLateClaim(t *testing.T) {
+func TestScheduleOwnLateClaim(t *testing.T) {
 	runSchedule(t, func(s *schedule) {
 		leader, claimer, c := s.members[0], s.members[1], s.members[2]
 		how := s.rng.IntN(3)
@@ -251,9 +244,8 @@ func TestOwnLateClaim(t *testing.T) {
 		leader.current().kill()
 		s.begin(claimer)
 		if how > 0 {
-			for claims := s.witness.claimCount(); claimer.faults.Pending() == 0 && s.witness.claimCount() == claims; {
-				time.Sleep(time.Millisecond)
-			}
+			claims := s.witness.claimCount()
+			s.await("the claim leaves", func() bool { return claimer.faults.Pending() > 0 || s.witness.claimCount() > claims })
 			claimer.current().kill()
 			claimer.faults.Reset() // what is late stays under way
 			if s.rng.IntN(2) == 0 {

@@ -80,6 +80,7 @@ func newSchedule(t *testing.T, seed uint64) *schedule {
 // finish ends all faults, and expects that every node is live and holds the
 // journal.
 func (s *schedule) finish() {
+	s.giveUpIfFailed()
 	s.ends = time.Now()
 	s.calmDown()
 	for _, m := range s.members {
@@ -167,7 +168,7 @@ func (s *schedule) write(m *member) { s.settle(m, s.nextCommit(m)) }
 // settle sends a commit until its fate is known, as a client does. One that
 // comes before its predecessor, which is under way, is sent again.
 func (s *schedule) settle(m *member, edit catalog.CommitSegment) {
-	for deadline := time.Now().Add(time.Minute); !s.attempt(m, edit, 10*time.Second); edit.Object.ID = newObjectID() {
+	for deadline := time.Now().Add(time.Minute); !s.attempt(m, edit, 10*time.Second) && !s.tb.Failed(); edit.Object.ID = newObjectID() {
 		if time.Now().After(deadline) {
 			s.tb.Errorf("not live: %s cannot commit within a minute", m.address)
 			return
@@ -219,6 +220,7 @@ func (s *schedule) ask(m *member) {
 // aside, are below two snapshots and deleted, and a few more.
 func (s *schedule) moveOn(upto journal.Slot, through ...*member) {
 	for i := range 200 {
+		s.giveUpIfFailed()
 		s.write(through[i%len(through)])
 		time.Sleep(20 * time.Millisecond) // a snapshot may be under way
 		if s.witness.hasPruned(upto) {
@@ -229,6 +231,24 @@ func (s *schedule) moveOn(upto journal.Slot, through ...*member) {
 		}
 	}
 	s.tb.Fatalf("slots up to %d are still there, the journal is at %d: %s", upto, s.witness.newest(), strings.Join(s.witness.Keys(), " "))
+}
+
+// giveUpIfFailed ends a schedule that has failed: nodes that are told wrong
+// things may do so for ever.
+func (s *schedule) giveUpIfFailed() {
+	if s.tb.Failed() {
+		s.tb.FailNow()
+	}
+}
+
+// await waits until something has happened, which takes seconds at most.
+func (s *schedule) await(what string, happened func() bool) {
+	for deadline := time.Now().Add(time.Minute); !happened(); time.Sleep(time.Millisecond) {
+		s.giveUpIfFailed()
+		if time.Now().After(deadline) {
+			s.tb.Fatalf("not within a minute: %s", what)
+		}
+	}
 }
 
 // awaitSprung waits until a trap has frozen its node; false after a minute.

@@ -12,11 +12,11 @@ import (
 	"github.com/wadilog/wadi/catalog/journal"
 )
 
-// TestTwoVersions lets a node of a newer version take the lead and write what
+// TestScheduleTwoVersions lets a node of a newer version take the lead and write what
 // this version does not know: an edit of a newer kind, an entry in a newer format,
 // or a snapshot of a newer version or a higher feature level. Nodes of this version
 // stop, each with an error that says so, and acknowledge nothing from then on.
-func TestTwoVersions(t *testing.T) {
+func TestScheduleTwoVersions(t *testing.T) {
 	castagnoli := crc32.MakeTable(crc32.Castagnoli)
 	newerEdit := func(e *journal.Entry) []byte {
 		e.Payload = []byte{1, 250, 0, 0}

@@ -118,10 +118,11 @@ type client struct {
 // run works until the schedule is over, and then settles what it has begun.
 func (c *client) run() {
 	c.id = uuid.New()
-	for {
+	for registered := false; !registered; {
 		r, err := c.propose(catalog.RegisterNode{Node: c.id})
-		if err == nil && r.Err == nil {
-			break
+		registered = err == nil && r.Err == nil
+		if c.late("register") {
+			return
 		}
 	}
 	for !c.sim.over() {
@@ -130,6 +131,16 @@ func (c *client) run() {
 			time.Sleep(time.Duration(c.rng.IntN(2000)) * time.Millisecond)
 		}
 	}
+}
+
+// late tells, and reports, that faults have ended too long ago for an edit to be
+// still under way.
+func (c *client) late(what string) bool {
+	late := time.Now().After(c.sim.ends.Add(2 * recoveryMax))
+	if late {
+		c.sim.tb.Errorf("not live: cannot %s through %s %s after the last fault", what, c.home.address, 2*recoveryMax)
+	}
+	return late
 }
 
 func (c *client) act() {
@@ -157,7 +168,8 @@ func (c *client) act() {
 
 func (c *client) anyNode() *member { return c.sim.members[c.rng.IntN(len(c.sim.members))] }
 
-// through returns the node for the next request: its own one if that is up.
+// through returns the node for the next request: its own one if that is up. Nodes
+// are down for seconds at most.
 func (c *client) through() *life {
 	for {
 		m := c.home
@@ -199,7 +211,7 @@ func (c *client) ask() {
 // its write-ahead buffer: under the same number, and uploaded anew.
 func (c *client) commit() {
 	edit := c.sim.commitOf(c.id, c.last, c.last+1+uint64(c.rng.IntN(3)), c.rng)
-	for !c.commitOnce(edit) {
+	for !c.commitOnce(edit) && !c.late("commit") {
 		if c.rng.IntN(8) > 0 {
 			edit.Object.ID = newObjectID()
 		}

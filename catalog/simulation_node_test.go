@@ -28,6 +28,8 @@ type cluster struct {
 	network *catalogtest.Network
 	logger  *slog.Logger
 
+	crashes, sleeps atomic.Int64 // at steps
+
 	stepsEnd atomic.Bool // nothing befalls nodes at their steps any more
 
 	mu    sync.Mutex
@@ -245,9 +247,11 @@ func (l *life) step(ctx context.Context, at step, n int) (context.Context, conte
 	switch chance := rng.Float64(); {
 	case m.cluster.stepsEnd.Load():
 	case chance < m.steps.crash:
+		m.cluster.crashes.Add(1)
 		l.dead.Store(true)
 		l.cancel()
 	case chance < m.steps.crash+m.steps.sleep:
+		m.cluster.sleeps.Add(1)
 		m.cluster.network.Freeze(m.address)
 		time.AfterFunc(time.Duration(rng.Int64N(int64(m.steps.sleepMax))), func() { m.cluster.network.Resume(m.address) })
 	}

@@ -27,21 +27,22 @@ type witness struct {
 	*memstore.Store
 	tb testing.TB
 
-	mu       sync.Mutex
-	chain    []link                                    // by slot; guarded by mu
-	landed   map[journal.Nonce]journal.Slot            // all that ever landed; guarded by mu
-	writer   string                                    // address in the newest claim of the chain; guarded by mu
-	epoch    uint64                                    // of the newest claim of the chain; guarded by mu
-	views    map[string]slotRange                      // by digest of their states; guarded by mu
-	edits    map[any][]landedEdit                      // by identity; guarded by mu
-	accepted map[commitKey]landedEdit                  // commits that were not refused; guarded by mu
-	ends     map[catalog.TopicPartition]catalog.Offset // guarded by mu
-	void     int                                       // claims that fell into deleted slots; guarded by mu
-	repeats  int                                       // entries that landed again after they were deleted; guarded by mu
-	claims   int                                       // of the chain; guarded by mu
-	sent     map[any]int                               // how often, by identity; guarded by mu
-	told     map[any]int                               // how often it was acknowledged, by identity; guarded by mu
-	refused  map[any]int                               // how often it was answered as not committed, by identity; guarded by mu
+	mu        sync.Mutex
+	chain     []link                                    // by slot; guarded by mu
+	landed    map[journal.Nonce]journal.Slot            // all that ever landed; guarded by mu
+	writer    string                                    // address in the newest claim of the chain; guarded by mu
+	epoch     uint64                                    // of the newest claim of the chain; guarded by mu
+	views     map[string]slotRange                      // by digest of their states; guarded by mu
+	edits     map[any][]landedEdit                      // by identity; guarded by mu
+	accepted  map[commitKey]landedEdit                  // commits that were not refused; guarded by mu
+	ends      map[catalog.TopicPartition]catalog.Offset // guarded by mu
+	void      int                                       // claims that fell into deleted slots; guarded by mu
+	repeats   int                                       // entries that landed again after they were deleted; guarded by mu
+	handedOut int                                       // entries that followers got from leaders; guarded by mu
+	claims    int                                       // of the chain; guarded by mu
+	sent      map[any]int                               // how often, by identity; guarded by mu
+	told      map[any]int                               // how often it was acknowledged, by identity; guarded by mu
+	refused   map[any]int                               // how often it was answered as not committed, by identity; guarded by mu
 }
 
 // link is one entry of the chain, and the catalog after it.
@@ -312,6 +313,7 @@ func (w *witness) checkHandedOut(leader string, slot journal.Slot, encoded []byt
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.handedOut++
 	if _, ok := w.landed[e.Nonce]; !ok || int(slot) >= len(w.chain) || w.chain[slot].nonce != e.Nonce {
 		w.tb.Errorf("fork: %s handed out slot %d, %v of epoch %d, which is not in the journal", leader, slot, e.Kind, e.Epoch)
 	}

@@ -22,7 +22,7 @@ func (w *workload) audit(ctx context.Context, f *fleet, h *History) (int64, erro
 	members := f.members()
 	logs := make([]PartitionLog, w.Partitions)
 	// What is acknowledged with acks=1 gets into the log in its own time.
-	err := f.await(ctx, func(ctx context.Context) error {
+	_, err := f.await(ctx, func(ctx context.Context) error {
 		scratch := NewFindings()
 		if err := w.readAll(ctx, members[0].client, logs); err != nil {
 			return err
@@ -42,9 +42,12 @@ func (w *workload) audit(ctx context.Context, f *fleet, h *History) (int64, erro
 	w.observed.CheckAcknowledged(h)
 	for _, m := range members[1:] {
 		other := make([]PartitionLog, w.Partitions)
-		err := f.await(ctx, func(ctx context.Context) error { return w.readAll(ctx, m.client, other) })
+		ok, err := f.await(ctx, func(ctx context.Context) error { return w.readAll(ctx, m.client, other) })
 		if err != nil {
 			return 0, err
+		}
+		if !ok {
+			continue
 		}
 		for p := range logs {
 			if a, b := logs[p], other[p]; a.Start != b.Start || len(a.Records) != len(b.Records) {

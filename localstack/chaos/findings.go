@@ -37,6 +37,9 @@ func (f Finding) String() string {
 
 // Findings collects them. It is safe for concurrent use.
 type Findings struct {
+	// Say is told each finding that is kept, as it is found. May be nil.
+	Say func(format string, args ...any)
+
 	mu     sync.Mutex
 	counts map[string]int       // guarded by mu
 	kept   map[string][]Finding // guarded by mu
@@ -52,7 +55,11 @@ func (f *Findings) Add(promise, format string, args ...any) {
 	defer f.mu.Unlock()
 	f.counts[promise]++
 	if len(f.kept[promise]) < findingsMax {
-		f.kept[promise] = append(f.kept[promise], Finding{Promise: promise, At: time.Now(), Text: fmt.Sprintf(format, args...)})
+		finding := Finding{Promise: promise, At: time.Now(), Text: fmt.Sprintf(format, args...)}
+		f.kept[promise] = append(f.kept[promise], finding)
+		if f.Say != nil {
+			f.Say("FOUND %s", finding)
+		}
 	}
 }
 

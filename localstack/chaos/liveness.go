@@ -18,7 +18,7 @@ const liveEvery = 20 * time.Millisecond
 // waitReady returns when all nodes are ready. That they are not in time is a
 // finding, and no error: the run goes on.
 func (f *fleet) waitReady(ctx context.Context) error {
-	return f.await(ctx, func(ctx context.Context) error {
+	_, err := f.await(ctx, func(ctx context.Context) error {
 		for _, m := range f.members() {
 			if err := m.ready(ctx); err != nil {
 				return fmt.Errorf("%w; end of its log:\n%s", err, m.node.LogTail())
@@ -26,24 +26,25 @@ func (f *fleet) waitReady(ctx context.Context) error {
 		}
 		return nil
 	})
+	return err
 }
 
-// await asks until done answers nil. What it says at the end of liveWithin is
-// noted as a broken promise. The error is that of ctx.
-func (f *fleet) await(ctx context.Context, done func(context.Context) error) error {
+// await asks until done answers nil, and tells whether it did. What it says at the
+// end of liveWithin is noted as a broken promise. The error is that of ctx.
+func (f *fleet) await(ctx context.Context, done func(context.Context) error) (bool, error) {
 	inner, cancel := context.WithTimeout(ctx, liveWithin)
 	defer cancel()
 	for {
 		err := done(inner)
 		if err == nil {
-			return nil
+			return true, nil
 		}
 		if pause(inner, liveEvery) != nil {
 			if ctx.Err() != nil {
-				return context.Cause(ctx)
+				return false, context.Cause(ctx)
 			}
 			f.found.Add(live, "%s after faults stopped: %v", liveWithin, err)
-			return nil
+			return false, nil
 		}
 	}
 }
@@ -55,15 +56,16 @@ type recovery struct {
 
 func (r recovery) total() time.Duration { return max(r.ready, r.acked, r.consumed) }
 
-// awaitLife is called when faults have stopped (P11).
-func (w *workload) awaitLife(ctx context.Context, f *fleet) (recovery, error) {
+// awaitLife is called when faults have stopped (P11). It tells whether all is well
+// again in time.
+func (w *workload) awaitLife(ctx context.Context, f *fleet) (recovery, bool, error) {
 	began := time.Now()
 	ends := make([]int64, w.Partitions)
 	for p := range ends {
 		ends[p] = w.bounds.Floor(int32(p), began).End
 	}
 	var r recovery
-	err := f.await(ctx, func(ctx context.Context) error {
+	ok, err := f.await(ctx, func(ctx context.Context) error {
 		var late []error
 		if r.ready == 0 {
 			for _, m := range f.members() {
@@ -85,7 +87,7 @@ func (w *workload) awaitLife(ctx context.Context, f *fleet) (recovery, error) {
 		}
 		return errors.Join(errors.Join(late...), stuck, behind)
 	})
-	return r, err
+	return r, ok, err
 }
 
 // stuckProducers tells which have no acknowledgement since a time.

@@ -83,6 +83,7 @@ type bench struct {
 // startBench starts a fleet, and a workload that is ready to run on it.
 func startBench(ctx context.Context, o Options) (*bench, error) {
 	found := NewFindings()
+	found.Say = o.Say
 	b := &bench{found: found, ledgerFile: filepath.Join(o.Fleet.Dir, ledgerName), loadDone: make(chan struct{})}
 	var err error
 	if b.ledger, err = NewLedger(b.ledgerFile); err != nil {
@@ -130,7 +131,7 @@ func (b *bench) finish(ctx context.Context) (logged int64, h *History, err error
 	w := b.workload
 	ends := make([]int64, w.Partitions)
 	w.finish()
-	err = b.fleet.await(ctx, func(context.Context) error {
+	_, err = b.fleet.await(ctx, func(context.Context) error {
 		for _, p := range w.producers {
 			if !p.done.Load() {
 				return fmt.Errorf("producer %d (%s) does not get its last request settled", p.number, p.kind)
@@ -144,7 +145,7 @@ func (b *bench) finish(ctx context.Context) (logged int64, h *History, err error
 	for p := range ends {
 		ends[p] = w.bounds.Floor(int32(p), time.Now()).End
 	}
-	if err := b.fleet.await(ctx, func(context.Context) error { return w.consumersBehind(ends) }); err != nil {
+	if _, err := b.fleet.await(ctx, func(context.Context) error { return w.consumersBehind(ends) }); err != nil {
 		return 0, nil, err
 	}
 	b.stopLoad()
@@ -184,8 +185,9 @@ func (b *bench) end(fleet func() error) error {
 }
 
 // Run runs chaos: a load, faults drawn from the seed, and at the end a check of all
-// that the load knows. The error is one of the harness; what is wrong with the
-// system is in the report.
+// that the load knows. The first finding ends the faults, so that what led to it is
+// not buried. What is wrong with the system is in the report; the error is one of
+// the harness, or that ctx ended, and the report then tells what was found so far.
 func Run(ctx context.Context, o Options) (*Report, error) {
 	b, err := startBench(ctx, o)
 	if err != nil {
@@ -196,7 +198,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 			return err
 		}
 		schedule := NewSchedule(o.Seed)
-		for cycle := 1; cycle <= o.Cycles || time.Since(b.injector.began) < o.Lasts; cycle++ {
+		for cycle := 1; (cycle <= o.Cycles || time.Since(b.injector.began) < o.Lasts) && b.found.Count() == 0; cycle++ {
 			if err := b.injector.step(ctx, schedule.Next()); err != nil {
 				return err
 			}
@@ -217,6 +219,7 @@ func (b *bench) play(ctx context.Context, o Options, script func(context.Context
 	defer func() {
 		if !ended {
 			err = errors.Join(err, b.end(b.fleet.kill))
+			b.fill(report, o)
 		}
 	}()
 	report = &Report{Seed: o.Seed}
@@ -236,12 +239,12 @@ func (b *bench) play(ctx context.Context, o Options, script func(context.Context
 		}
 	})
 	if err := script(ctx, report); err != nil {
-		return nil, errors.Join(err, context.Cause(ctx))
+		return report, errors.Join(err, context.Cause(ctx))
 	}
 	report.Took = time.Since(b.injector.began)
 	logged, h, err := b.finish(ctx)
 	if err != nil {
-		return nil, err
+		return report, err
 	}
 	report.Logged = logged
 	for _, n := range h.sent() {
@@ -258,8 +261,8 @@ func (b *bench) play(ctx context.Context, o Options, script func(context.Context
 
 // calm waits until the system is live after faults have stopped.
 func (b *bench) calm(ctx context.Context, report *Report) error {
-	r, err := b.workload.awaitLife(ctx, b.fleet)
-	if err != nil {
+	r, ok, err := b.workload.awaitLife(ctx, b.fleet)
+	if err != nil || !ok {
 		return err
 	}
 	report.Recoveries = append(report.Recoveries, r.total())
@@ -280,14 +283,17 @@ func (b *bench) tell(ctx context.Context, say func(string, ...any)) {
 func (b *bench) fill(r *Report, o Options) {
 	s := b.workload.stats
 	r.Faults = b.injector.faults
+	if r.Took == 0 {
+		r.Took = time.Since(b.injector.began)
+	}
 	r.Acked, r.Requests, r.Repeats = s.records.Load(), s.requests.Load(), s.repeats.Load()
 	r.Consumed, r.ReadBack, r.Bounds = s.fetched.Load(), s.readBack.Load(), s.bounds.Load()
 	r.Gone, r.Trims, r.Answers = s.gone.Load(), s.trims.Load(), s.answers
 	r.Exits = b.fleet.exits.Load()
-	if len(r.Faults) < o.FaultsMin {
+	if broken := b.found.Count() > 0; len(r.Faults) < o.FaultsMin && !broken { // a finding ends a run early
 		b.found.Add("target", "%d faults, and at least %d were asked for", len(r.Faults), o.FaultsMin)
 	}
-	if r.Acked < o.RecordsMin {
+	if broken := b.found.Count() > 0; r.Acked < o.RecordsMin && !broken {
 		b.found.Add("target", "%d records acknowledged, and at least %d were asked for", r.Acked, o.RecordsMin)
 	}
 	r.Findings, r.Broken = b.found.List(), b.found.Broken()

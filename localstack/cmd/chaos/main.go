@@ -82,6 +82,9 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	o.Say("seed: %d", o.Seed)
 	report, err := play(ctx, *scenario, o, *rounds)
 	if err != nil {
+		if report != nil && len(report.Findings) > 0 {
+			err = errors.Join(err, report.Write(out))
+		}
 		return err
 	}
 	if err := report.Write(out); err != nil {
@@ -104,7 +107,7 @@ func play(ctx context.Context, scenario string, o chaos.Options, rounds int) (*c
 		o.Load = chaos.TakeoverLoad()
 		report, takeovers, err := chaos.RunTakeover(ctx, o, rounds)
 		if err != nil {
-			return nil, err
+			return report, err
 		}
 		var all, one time.Duration
 		for _, t := range takeovers {

@@ -19,6 +19,11 @@
 //     consecutive in sequence, until the id as a whole expires. No id is given
 //     out twice.
 //
+//   - A request that landed under an idempotency key is remembered with where it
+//     landed, until the key expires; until then nothing else lands under it.
+//   - The feature level never falls, and nothing in the state belongs to a higher
+//     one.
+//
 // CheckStep and CheckTouched check them for one edit, CheckAll for all.
 //
 // # Sharing

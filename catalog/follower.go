@@ -22,7 +22,9 @@ type following struct {
 	ctx context.Context // of the requests to this leader
 	end context.CancelFunc
 
-	pulling   bool      // a Pull is under way
+	pulling   bool               // a Pull is under way
+	endPull   context.CancelFunc // of that one
+	pullEnded bool               // it was ended by this node
 	pullAfter time.Time // none before this
 	// lost says that the last Pull failed, or that the leader does not lead any
 	// more. From then on the bucket says what comes next.
@@ -266,8 +268,9 @@ func (c *Catalog) pull() {
 	if c.resigning.Load() {
 		request.Address = ""
 	}
+	ctx, cancel := context.WithTimeout(f.ctx, c.cfg.PullWait+pullGrace)
+	f.endPull = cancel
 	c.peerTasks.Go(func() {
-		ctx, cancel := context.WithTimeout(f.ctx, c.cfg.PullWait+pullGrace)
 		defer cancel()
 		answer, err := c.peers.Pull(ctx, f.address, request)
 		select {
@@ -277,10 +280,21 @@ func (c *Catalog) pull() {
 	})
 }
 
+// withdraw ends the Pull under way, and with it the leader's belief that this
+// node could lead next.
+func (c *Catalog) withdraw() {
+	if f := c.following; f != nil && f.pulling {
+		f.pullEnded = true
+		f.endPull()
+	}
+}
+
 func (c *Catalog) takePull(ctx context.Context, p pulled) error {
 	f := p.following
 	f.pulling = false
-	if f != c.following {
+	ended := f.pullEnded
+	f.pullEnded = false
+	if f != c.following || p.err != nil && ended {
 		return nil
 	}
 	if p.err != nil {
@@ -293,7 +307,7 @@ func (c *Catalog) takePull(ctx context.Context, p pulled) error {
 	f.lost, f.nobody, f.backoff = false, false, 0
 	err := c.applyPulled(ctx, p.after, p.answer.Entries)
 	if p.answer.Resigned && f == c.following {
-		c.claimNow = p.answer.Successor == c.cfg.Address
+		c.claimNow = p.answer.Successor == c.cfg.Address && !c.resigning.Load()
 		f.pullAfter = time.Now().Add(peerBackoffMin)
 		c.loseLeader(errResigned)
 	}

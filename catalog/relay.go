@@ -21,7 +21,7 @@ const (
 	// repeats only those that it has under way.
 	batchesKept = 64
 	// successorAge is how long after its last Pull a follower may be asked to lead.
-	successorAge = 3 * time.Second
+	successorAge = time.Second
 	// followersMax bounds the followers that are remembered as successors.
 	followersMax = 1000
 )
@@ -279,6 +279,7 @@ func (c *Catalog) ServePull(ctx context.Context, request PullRequest) (PullAnswe
 		}
 		r.mu.Lock()
 		if err != nil {
+			delete(r.followers, request.Address) // it went away, or does not want to lead
 			return PullAnswer{}, err
 		}
 	}
@@ -396,6 +397,7 @@ func (c *Catalog) handOver(ctx context.Context, timer *time.Timer) error {
 		c.handOverEnd = time.Now().Add(c.cfg.HandOverMax)
 	}
 	if !c.leader || c.relay.chooseSuccessor() == "" || time.Now().After(c.handOverEnd) {
+		c.withdraw()
 		close(c.resigned)
 		return nil
 	}

@@ -37,11 +37,14 @@ func TestIdempotencyKey(t *testing.T) {
 	a.wantProblem(422, "idempotency_key_reused", send(topicRecords, "k", two+" "))
 	a.wantProblem(422, "idempotency_key_reused", send("/v1/topics/t/partitions/0/records", "k", `{"records":[{"value":"a"}]}`))
 	a.wantProblem(422, "idempotency_key_reused", a.do("POST", topicRecords, two, "Idempotency-Key", "k"))
+	one := `{"records":[{"value":"a","partition":1,"timestamp":1}]}`
+	a.want(200, send(topicRecords, "k2", one))
+	a.wantProblem(422, "idempotency_key_reused", send("/v1/topics/t/partitions/1/records", "k2", one))
 	ends := 0.0
 	for p := range 3 {
 		ends += decode(t, a.do("GET", fmt.Sprintf("/v1/topics/t/partitions/%d/offsets", p), "").body)["end"].(float64)
 	}
-	if ends != 2 {
+	if ends != 3 {
 		t.Errorf("%v records", ends)
 	}
 	// The same key in another topic is another key.

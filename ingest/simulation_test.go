@@ -81,6 +81,7 @@ type world struct {
 	disk   *crashfs.FS
 	topic  *catalog.Topic
 	life   int
+	level  uint32 // feature level of the nodes
 
 	producers []*idempotentClient
 
@@ -111,6 +112,7 @@ func newWorld(seed uint64) *world {
 		rng:   rand.New(rand.NewPCG(seed, 1)),
 		store: memstore.New(),
 		disk:  crashfs.New(),
+		level: catalog.FeatureLevel,
 		topic: &catalog.Topic{ID: uuid.New(), Name: "flights", Partitions: partitions, Config: catalog.DefaultTopicConfig()},
 		told:  map[string]*record{},
 	}
@@ -209,6 +211,7 @@ func (w *world) makeNode(t *testing.T) *simulated {
 	}
 	catalogConfig := catalog.DefaultConfig()
 	catalogConfig.SnapshotSlots = 25
+	catalogConfig.FeatureLevel = w.level
 	c, err := catalog.New(catalogConfig, j, nil, logger, reg)
 	if err != nil {
 		t.Fatal(err)

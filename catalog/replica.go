@@ -42,6 +42,8 @@ type replica struct {
 	claims []journal.Slot
 	// sinceSnapshot counts what follows the newest snapshot known here.
 	sinceSnapshot journalLength
+	// known is the newest feature level that the code knows.
+	known uint32
 }
 
 type journalLength struct {
@@ -61,21 +63,25 @@ func (r *replica) place(e *journal.Entry) {
 // the journal to its end. An empty bucket gets its slot 0. errReload says that
 // a newer snapshot came, and the slots that this load needed went, while it
 // ran: the next one begins from there.
-func load(ctx context.Context, j *journal.Journal, readAhead int) (*replica, error) {
-	r, err := loadBase(ctx, j)
+func load(ctx context.Context, j *journal.Journal, readAhead int, known uint32) (*replica, error) {
+	r, err := loadBase(ctx, j, known)
 	if err != nil {
 		return &replica{}, err
 	}
+	r.known = known
 	return r, r.follow(ctx, j, readAhead)
 }
 
-func loadBase(ctx context.Context, j *journal.Journal) (*replica, error) {
+func loadBase(ctx context.Context, j *journal.Journal, known uint32) (*replica, error) {
 	info, err := j.LatestSnapshot(ctx)
 	if errors.Is(err, journal.ErrNoSnapshot) {
 		return loadGenesis(ctx, j)
 	}
 	if err != nil {
 		return nil, err
+	}
+	if info.Level > known {
+		return nil, fmt.Errorf("snapshot of slot %d: %w", info.Slot, &NewerLevelError{Level: info.Level, Known: known})
 	}
 	var dec StateDecoder
 	if err := j.ReadSnapshot(ctx, info, dec.Write); err != nil {
@@ -254,6 +260,9 @@ func (r *replica) apply(e *journal.Entry, changed touched) error {
 			return fmt.Errorf("decode slot %d: %w", e.Slot, err)
 		}
 		for i, edit := range edits {
+			if err := r.checkLevel(edit, e.Slot); err != nil {
+				return err
+			}
 			own := Apply(r.state, edit)
 			if !ResultsEqual(own, results[i]) {
 				return &DivergedError{Slot: e.Slot, Reason: fmt.Sprintf("edit %d (%T) came out as %+v, not %+v", i, edit, own, results[i])}

@@ -20,7 +20,7 @@ type problem struct {
 	cause      error         // what is logged beside it; nil if there is nothing more to say
 }
 
-// member is a named value: an int64, a string or a []string.
+// member is a named value: an int64, a string, a []string, or nil for null.
 type member struct {
 	name  string
 	value any
@@ -107,6 +107,8 @@ func appendMember(dst []byte, value any) []byte {
 	switch v := value.(type) {
 	case int64:
 		return strconv.AppendInt(dst, v, 10)
+	case nil:
+		return append(dst, "null"...)
 	case string:
 		return appendJSONString(dst, strings.ToValidUTF8(v, "\uFFFD"))
 	case []string:

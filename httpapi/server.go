@@ -144,6 +144,8 @@ func (s *Server) routes(metrics http.Handler) chi.Router {
 	r.Get("/v1/topics/{topic}/partitions/{partition}/records", s.handle(s.fetch))
 	r.Delete("/v1/topics/{topic}/partitions/{partition}/records", s.handle(s.trim))
 	r.Get("/v1/topics/{topic}/partitions/{partition}/offsets", s.handle(s.offsets))
+	r.Get("/v1/topics/{topic}/partitions/{partition}/fence", s.handle(s.getFence))
+	r.Put("/v1/topics/{topic}/partitions/{partition}/fence", s.handleBody(s.setFence))
 	r.Post("/v1/producers", s.handleBody(s.allocateProducer))
 	return r
 }

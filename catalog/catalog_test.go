@@ -344,10 +344,12 @@ func TestWaitBeyondAny(t *testing.T) {
 		for i := range 3 {
 			positions = append(positions, catalog.PartitionOffset{Partition: a.createTopic(t, fmt.Sprintf("flights-%d", i))})
 		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
 		for i := range positions {
 			seen := make(chan *catalog.State, 1)
 			go func() {
-				view, err := a.WaitBeyond(t.Context(), positions...)
+				view, err := a.WaitBeyond(ctx, positions...)
 				if err != nil {
 					t.Errorf("WaitBeyond: %v", err)
 				}
@@ -358,8 +360,8 @@ func TestWaitBeyondAny(t *testing.T) {
 				t.Fatalf("a waiter did not wait for partition %d", i)
 			}
 			a.mustPropose(t, commitOf(node, uint64(i), positions[i].Partition, 5))
-			if end := (<-seen).Partition(positions[i].Partition).End(); end != 5 {
-				t.Errorf("the waiter saw %d", end)
+			if view := <-seen; view == nil || view.Partition(positions[i].Partition).End() != 5 {
+				t.Errorf("the waiter did not see the commit to partition %d", i)
 			}
 			positions[i].Offset = 5
 		}

@@ -272,10 +272,10 @@ func (f *fetchRequest) writeBatches(a fetchAnswer) error {
 // it is WriteTimeout.
 const sendBytesMax = 256 << 10
 
-func (f *fetchRequest) send(b []byte) error {
+func (x *exchange) send(b []byte) error {
 	for len(b) > 0 {
 		n := min(len(b), sendBytesMax)
-		if _, err := f.w.Write(b[:n]); err != nil {
+		if _, err := x.w.Write(b[:n]); err != nil {
 			return clientGone(err)
 		}
 		b = b[n:]

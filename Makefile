@@ -6,10 +6,14 @@ FUZZTIME    ?= 20s
 # Real input for integration tests and `make flights`; the repository carries
 # a slice of it for machines that do not have the whole.
 FLIGHTS_DIR ?= ../shared/data
+# Of make cluster: how many nodes, where nginx listens, where all data is.
+NODES          ?= 3
+CLUSTER_LISTEN ?= 127.0.0.1:8080
+CLUSTER_DIR    ?= wadi-data/cluster
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build bin/wadi
@@ -23,6 +27,30 @@ run: build ## run a node on a folder store, on 127.0.0.1:8080
 run-minio: build ## run a node on a local MinIO
 	$(GO) build -o bin/run-minio ./localstack/cmd/run-minio
 	./bin/run-minio -dir wadi-data/minio -- ./bin/wadi serve --data-dir wadi-data/node --auto-create-topics
+
+.PHONY: cluster
+cluster: build bin/cluster ## run MinIO, NODES=3 nodes and nginx, on 127.0.0.1:8080
+	./bin/cluster start -dir $(CLUSTER_DIR) -nodes $(NODES) -listen $(CLUSTER_LISTEN) -wadi ./bin/wadi
+
+.PHONY: cluster-status
+cluster-status: bin/cluster ## tell what runs in a cluster, from a second terminal
+	@./bin/cluster status -dir $(CLUSTER_DIR)
+
+.PHONY: cluster-add
+cluster-add: bin/cluster ## add a node to a cluster that runs
+	@./bin/cluster add -dir $(CLUSTER_DIR)
+
+.PHONY: cluster-remove
+cluster-remove: bin/cluster ## drain NODE=2 and take it out
+	@./bin/cluster remove "$(NODE)" -dir $(CLUSTER_DIR)
+
+.PHONY: cluster-restart
+cluster-restart: bin/cluster ## drain NODE=2, unless it is down, and start it again
+	@./bin/cluster restart "$(NODE)" -dir $(CLUSTER_DIR)
+
+.PHONY: bin/cluster
+bin/cluster:
+	@$(GO) build -o bin/cluster ./localstack/cmd/cluster
 
 .PHONY: test
 test: ## unit, conformance, integration and crash tests, real MinIO included

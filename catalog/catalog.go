@@ -115,7 +115,6 @@ func New(cfg Config, j *journal.Journal, peers Peers, logger *slog.Logger, reg p
 		resigned:  make(chan struct{}),
 		answers:   make(chan forwarded),
 		pulls:     make(chan pulled),
-		landings:  landings{awaited: map[commitKey]*Proposal{}},
 	}
 	c.relay = newRelay(cfg, c.enqueue)
 	return c, nil

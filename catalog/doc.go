@@ -29,4 +29,12 @@
 // that a change replaces: Topic, Partition, the nodes of the trees. The one
 // memory that is written after others can see it is the unused end of a
 // partition's extent arrays (see sharedArray), which no reader looks at.
+//
+// # Goroutines and locks
+//
+// Run owns the loop, which owns the replica and everything of Catalog that is
+// not guarded by a lock, and a goroutine that writes snapshots. The loop starts
+// one goroutine for a Pull and one for each forwarded request, and waits for
+// them when it ends. ServeForward and ServePull run on their callers'
+// goroutines. relay.mu is taken before Catalog.mu; no lock is held over I/O.
 package catalog

@@ -102,6 +102,17 @@ type Append struct {
 	Producer recordbatch.Producer
 }
 
+// Forwarded says that the Count edits after it in the journal entry came from
+// another node: they are those from First on of the request Seq of Session. By
+// it that node finds their results, whatever became of the leader's answer. It
+// changes nothing.
+type Forwarded struct {
+	Session Session
+	Seq     uint64
+	First   uint32
+	Count   uint32
+}
+
 // AnyOffset is an Append without a condition on its offset.
 const AnyOffset Offset = -1
 
@@ -114,3 +125,4 @@ func (AllocateProducerID) edit() {}
 func (Trim) edit()               {}
 func (ExpireProducers) edit()    {}
 func (CommitSegment) edit()      {}
+func (Forwarded) edit()          {}

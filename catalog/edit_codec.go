@@ -20,6 +20,7 @@ const (
 	kindTrim
 	kindExpireProducers
 	kindCommitSegment
+	kindForwarded
 	kindEnd // one above the newest
 )
 
@@ -88,6 +89,12 @@ func appendBareEdit(dst []byte, e Edit) ([]byte, *commitLayout) {
 	case CommitSegment:
 		dst = append(dst, kindCommitSegment)
 		dst, layout = appendCommit(dst, &e)
+	case Forwarded:
+		dst = append(dst, kindForwarded)
+		dst = append(dst, e.Session[:]...)
+		dst = appendUvarint(dst, e.Seq)
+		dst = appendUvarint(dst, uint64(e.First))
+		dst = appendUvarint(dst, uint64(e.Count))
 	default:
 		panic(fmt.Sprintf("catalog: edit of type %T", e))
 	}
@@ -167,6 +174,8 @@ func (r *wireReader) bareEdit() (Edit, *commitLayout) {
 		commit := CommitSegment{}
 		layout = r.commit(&commit)
 		edit = commit
+	case kindForwarded:
+		edit = Forwarded{Session: Session(r.id()), Seq: r.uvarint(), First: r.number(), Count: r.number()}
 	case 0:
 		r.fail(errOutOfRange)
 	default:

@@ -79,6 +79,7 @@ func sampleEdits() ([]Edit, []Result) {
 	add(CommitSegment{Node: nodeID(1), After: 45, Upto: 46, Object: object}, Result{Err: ErrOrphanFloor})
 	add(CommitSegment{Node: nodeID(1), After: 45, Upto: 46, Object: object}, Result{Err: ErrObjectExists})
 	add(CreateTopic{ID: topicID(2), Name: "rivers", Partitions: 9, Config: config}, Result{Err: ErrTopicExists})
+	add(Forwarded{Session: Session{1, 15: 2}, Seq: 300, First: 2, Count: 1}, Result{})
 	return edits, results
 }
 
@@ -288,6 +289,11 @@ func drawEdit(t *rapid.T) (Edit, Result) {
 	case kindExpireProducers:
 		result.More = rapid.Bool().Draw(t, "more")
 		return ExpireProducers{}, result
+	case kindForwarded:
+		return Forwarded{
+			Session: Session(id("session")), Seq: rapid.Uint64().Draw(t, "seq"),
+			First: rapid.Uint32().Draw(t, "first"), Count: rapid.Uint32().Draw(t, "count"),
+		}, result
 	}
 	c := CommitSegment{
 		Node: id("node"), After: rapid.Uint64().Draw(t, "after"), Upto: rapid.Uint64().Draw(t, "upto"),

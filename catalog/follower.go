@@ -42,6 +42,7 @@ type following struct {
 
 // flight is a forwarded request.
 type flight struct {
+	seq       uint64
 	proposals []*Proposal
 	layouts   []*commitLayout // of the commits among them, to decode their outcomes
 	results   []Result        // once answered
@@ -114,14 +115,13 @@ func (c *Catalog) endFollowing() {
 			}
 		}
 	}
-	clear(c.landings.awaited)
+	c.landings = landings{}
 	c.giveBackProposals(unsettled, true)
 }
 
 // mayForward tells whether there is a leader to whom another request may go.
 func (c *Catalog) mayForward() bool {
-	f := c.following
-	return f != nil && !f.lost && f.address != "" && f.address != c.cfg.Address && len(f.flights) < c.cfg.ForwardsMax
+	return c.hearsLeader() && len(c.following.flights) < c.cfg.ForwardsMax
 }
 
 // forward sends what waits in the queue to the leader.
@@ -133,11 +133,8 @@ func (c *Catalog) forward() {
 	f := c.following
 	f.seq++
 	request := ForwardRequest{Epoch: f.epoch, Session: f.session, Seq: f.seq}
-	fl := &flight{proposals: proposals}
+	fl := &flight{seq: f.seq, proposals: proposals}
 	request.Edits, fl.layouts = appendForwarded(nil, proposals)
-	for _, p := range proposals {
-		c.landings.await(p)
-	}
 	f.flights = append(f.flights, fl)
 	c.metrics.forwardedEdits.Add(float64(len(proposals)))
 	c.peerTasks.Go(func() { c.deliver(f, fl, request) })
@@ -244,12 +241,11 @@ func (c *Catalog) settle(p *Proposal, r Result) {
 	if p.settled() {
 		return
 	}
-	c.landings.forget(p)
 	p.resolve(r, nil)
 	c.stuckSince = time.Now()
 }
 
-// settleLanded settles the commits whose outcome the applied entries held.
+// settleLanded settles the edits whose outcome the applied entries held.
 func (c *Catalog) settleLanded() {
 	found := c.landings.found
 	c.landings.found = nil
@@ -261,7 +257,7 @@ func (c *Catalog) settleLanded() {
 // pull asks the leader for the next entries, unless it is being asked.
 func (c *Catalog) pull() {
 	f := c.following
-	if f == nil || f.pulling || f.address == "" || f.address == c.cfg.Address || time.Now().Before(f.pullAfter) {
+	if !c.followsSomebody() || f.pulling || time.Now().Before(f.pullAfter) {
 		return
 	}
 	f.pulling = true
@@ -362,8 +358,7 @@ func (c *Catalog) loseLeader(err error) {
 // hearsLeader tells whether the leader sends its entries without being asked
 // for each.
 func (c *Catalog) hearsLeader() bool {
-	f := c.following
-	return f != nil && !f.lost && f.address != "" && f.address != c.cfg.Address
+	return c.followsSomebody() && !c.following.lost
 }
 
 // awaitPulled gives the entries up to a slot, which was seen in the bucket,
@@ -474,28 +469,33 @@ func (c *Catalog) claimTime(edits bool) time.Time {
 		return time.Time{}
 	}
 	f := c.following
-	if !c.busy(edits) {
-		return never
-	}
 	switch {
-	case f == nil: // no peers
+	case !c.busy(edits):
+		return never
+	case f == nil, f.address == "", f.address == c.cfg.Address: // nobody to wait for
 		return c.claimAfter
-	case f.address == "" || f.address == c.cfg.Address:
-		return c.claimAfter
-	case c.deserted():
-		return time.Time{}
-	case f.nobody && !f.refuted:
-		return later(c.claimAfter, c.heardAt.Add(c.patienceAbandoned))
-	default:
-		return later(c.claimAfter, c.heardAt.Add(c.patience))
 	}
+	due := c.heardAt.Add(c.patience)
+	if f.nobody && !f.refuted {
+		due = c.heardAt.Add(c.patienceAbandoned)
+	}
+	return later(c.claimAfter, earlier(due, c.desertedAt()))
 }
 
-// deserted tells of a leader that may well write for others, but has done
-// nothing for this node for too long, and not because of the store.
-func (c *Catalog) deserted() bool {
-	f := c.following
-	return (f.lost || f.stalled < c.cfg.TakeoverMin) && !c.stuckSince.IsZero() && time.Since(c.stuckSince) >= c.cfg.UnreachableMax
+// desertedAt is when a leader that may well write for others has done nothing
+// for this node for too long; never while it is the store that holds it up.
+func (c *Catalog) desertedAt() time.Time {
+	if f := c.following; !f.lost && f.stalled >= c.cfg.TakeoverMin {
+		return never
+	}
+	return c.stuckSince.Add(c.cfg.UnreachableMax)
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 func later(a, b time.Time) time.Time {
@@ -507,73 +507,85 @@ func later(a, b time.Time) time.Time {
 
 // nextTurn is when there is something to do though nothing arrives.
 func (c *Catalog) nextTurn(edits bool) time.Time {
-	next := c.claimTime(edits)
-	f := c.following
-	if f == nil {
-		return next
-	}
-	times := []time.Time{c.lookTime()}
-	if !f.pulling && f.address != "" && f.address != c.cfg.Address {
-		times = append(times, f.pullAfter)
-	}
-	if !c.stuckSince.IsZero() {
-		times = append(times, c.stuckSince.Add(c.cfg.UnreachableMax))
-	}
-	for _, t := range times {
-		if t.Before(next) {
-			next = t
-		}
+	next := earlier(c.claimTime(edits), c.lookTime())
+	if c.followsSomebody() && !c.following.pulling {
+		next = earlier(next, c.following.pullAfter)
 	}
 	return next
 }
 
-// landings finds in the journal the commits that this node has forwarded.
+// followsSomebody tells whether the newest claim names another node.
+func (c *Catalog) followsSomebody() bool {
+	f := c.following
+	return f != nil && f.address != "" && f.address != c.cfg.Address
+}
+
+// landings finds in applied entries the edits that this node has forwarded.
 type landings struct {
-	awaited map[commitKey]*Proposal
-	found   []landing
+	following *following // whose flights are looked for
+	found     []landing
+
+	flight     *flight // whose edits come next
+	next, left int     // the next of them, and how many there are
 }
 
-// commitKey names one attempt to commit.
-type commitKey struct {
-	node   NodeID
-	upto   uint64
-	object ObjectID
-}
-
-// landing is a commit with what became of it.
+// landing is an edit with what became of it.
 type landing struct {
 	proposal *Proposal
 	result   Result
 }
 
-func keyOf(e *CommitSegment) commitKey {
-	return commitKey{node: e.Node, upto: e.Upto, object: e.Object.ID}
-}
-
-func (l *landings) await(p *Proposal) {
-	if e, ok := p.edit.(CommitSegment); ok {
-		l.awaited[keyOf(&e)] = p
-	}
-}
-
-func (l *landings) forget(p *Proposal) {
-	if e, ok := p.edit.(CommitSegment); ok {
-		delete(l.awaited, keyOf(&e))
-	}
-}
-
-func (l *landings) add(e *CommitSegment, r Result) {
+// add takes one edit of an entry, in the order in which they stand there.
+func (l *landings) add(e Edit, r Result) {
 	if l == nil {
 		return
 	}
-	if p, ok := l.awaited[keyOf(e)]; ok {
-		delete(l.awaited, keyOf(e))
-		l.found = append(l.found, landing{proposal: p, result: r})
+	if m, ok := e.(Forwarded); ok {
+		l.flight = l.following.flightOf(m)
+		l.next, l.left = int(m.First), int(m.Count)
+		return
+	}
+	if l.flight == nil {
+		return
+	}
+	l.found = append(l.found, landing{proposal: l.flight.proposals[l.next], result: r})
+	l.next++
+	if l.left--; l.left == 0 || l.next == len(l.flight.proposals) {
+		l.flight = nil
 	}
 }
 
-// newTouched also looks for the commits of this node.
+// count is how many were found.
+func (l *landings) count() int {
+	if l == nil {
+		return 0
+	}
+	return len(l.found)
+}
+
+// cut forgets what was found beyond n: the entries were not applied after all.
+func (l *landings) cut(n int) {
+	if l != nil {
+		l.found, l.flight = l.found[:n], nil
+	}
+}
+
+// flightOf returns the flight that an entry names, nil if it is another node's.
+func (f *following) flightOf(m Forwarded) *flight {
+	if f == nil || m.Session != f.session {
+		return nil
+	}
+	for _, fl := range f.flights {
+		if fl.seq == m.Seq && int(m.First) < len(fl.proposals) {
+			return fl
+		}
+	}
+	return nil
+}
+
+// newTouched also looks for the edits of this node.
 func (c *Catalog) newTouched() touched {
+	c.landings = landings{following: c.following, found: c.landings.found}
 	t := newTouched()
 	t.landings = &c.landings
 	return t

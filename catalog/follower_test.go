@@ -146,13 +146,21 @@ func TestLostAnswerIsFoundInTheJournal(t *testing.T) {
 		g.network.SetHook(func(c catalogtest.Call) (catalogtest.Fault, bool) {
 			return catalogtest.SwallowAnswer(), true
 		})
-		committed := make(chan catalog.Offset)
+		time.Sleep(600 * time.Millisecond) // the pull under way was not to be swallowed
+		committed, given := make(chan catalog.Offset), make(chan int64)
 		go func() { committed <- g.commit(1) }()
+		go func() { given <- g.nodes[1].mustPropose(g.T, catalog.AllocateProducerID{}).Producer }()
 		synctest.Wait()
+		if end := g.nodes[1].View().Partition(g.tp).End(); end != 1 {
+			t.Fatalf("the follower heard of the commit: end offset %d", end)
+		}
 		g.network.SetHook(nil)
 		g.end(0)
 		if base := <-committed; base != 1 {
 			t.Errorf("the record got offset %d", base)
+		}
+		if id := <-given; id != 1 {
+			t.Errorf("producer id %d: the edit was committed twice", id)
 		}
 		if base := g.commit(1); base != 2 {
 			t.Errorf("the next record got offset %d", base)

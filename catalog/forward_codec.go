@@ -32,7 +32,6 @@ func decodeForwarded(b []byte) ([]*Proposal, []*commitLayout, error) {
 		if p.size > entryPayloadMax {
 			return nil, nil, ErrEditTooLarge
 		}
-		p.forwarded = true
 		proposals = append(proposals, p)
 		layouts = append(layouts, layout)
 	}

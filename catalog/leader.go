@@ -51,7 +51,7 @@ func (c *Catalog) claim(ctx context.Context) error {
 			if c.replica.epoch != epoch {
 				return nil // somebody else was faster; this node follows now
 			}
-			if c.replica.last > last && !invited && f.address != "" && f.address != c.cfg.Address && !c.deserted() {
+			if c.replica.last > last && !invited && c.followsSomebody() && time.Now().Before(c.desertedAt()) {
 				c.heardOf()
 				return nil
 			}
@@ -169,7 +169,7 @@ func (c *Catalog) resend(ctx context.Context, proposals []*Proposal) error {
 func ownProposals(proposals []*Proposal) []*Proposal {
 	own := proposals[:0:0]
 	for _, p := range proposals {
-		if p.forwarded {
+		if p.origin != nil {
 			p.resolve(Result{}, fmt.Errorf("%w: this node leads no more", ErrUnknownOutcome))
 		} else {
 			own = append(own, p)
@@ -183,7 +183,7 @@ func (c *Catalog) dropForwarded() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, p := range c.queue {
-		if p.forwarded {
+		if p.origin != nil {
 			c.queueBytes -= p.size
 		}
 	}
@@ -215,18 +215,17 @@ func (c *Catalog) writeSlot(ctx context.Context) error {
 	next.state = c.replica.state.Clone()
 	e := c.nextEntry(journal.Edits)
 	next.state.Advance(e.Time)
-	edits := make([]Edit, len(proposals))
-	results := make([]Result, len(proposals))
+	edits := markForwarded(proposals)
+	results := make([]Result, len(edits))
 	changed := newTouched()
-	for i, p := range proposals {
-		edits[i] = p.edit
-		results[i] = Apply(next.state, p.edit)
-		if err := CheckTouched(next.state, p.edit); err != nil {
+	for i, edit := range edits {
+		results[i] = Apply(next.state, edit)
+		if err := CheckTouched(next.state, edit); err != nil {
 			// A bug of ours. Nothing of it was written, and nothing will be.
 			c.fail(proposals, questions)
 			return &DivergedError{Slot: e.Slot, Reason: err.Error()}
 		}
-		changed.add(p.edit, results[i])
+		changed.add(edit, results[i])
 	}
 	e.Payload = AppendEdits(nil, edits, results)
 	next.place(&e)
@@ -264,12 +263,17 @@ func (c *Catalog) writeSlot(ctx context.Context) error {
 		c.giveBackQuestions(questions)
 	}
 	c.watch.notify(changed)
-	for i, p := range proposals {
-		p.slot = e.Slot
-		p.resolve(results[i], nil)
+	waiting := proposals
+	for i, edit := range edits {
+		if _, ok := edit.(Forwarded); ok {
+			continue
+		}
+		waiting[0].slot = e.Slot
+		waiting[0].resolve(results[i], nil)
+		waiting = waiting[1:]
 	}
-	c.metrics.edits.Add(float64(len(edits)))
-	c.metrics.editsPerSlot.Observe(float64(len(edits)))
+	c.metrics.edits.Add(float64(len(proposals)))
+	c.metrics.editsPerSlot.Observe(float64(len(proposals)))
 	c.maybeSnapshot()
 	return nil
 }

@@ -159,6 +159,8 @@ func (m *model) apply(e Edit) Result {
 		return Result{}
 	case CommitSegment:
 		return m.commit(e)
+	case Forwarded:
+		return Result{}
 	}
 	panic("unknown edit")
 }
@@ -539,6 +541,7 @@ func TestStateAgainstModel(t *testing.T) {
 			},
 			"allocate producer": func(t *rapid.T) { m.apply(t, AllocateProducerID{}) },
 			"expire producers":  func(t *rapid.T) { m.apply(t, ExpireProducers{}) },
+			"forwarded":         func(t *rapid.T) { m.apply(t, Forwarded{Seq: 1, Count: 1}) },
 			"advance": func(t *rapid.T) {
 				by := rapid.SampledFrom([]int64{1, 1000, ProducerExpiryMs / 2, ProducerExpiryMs, ProducerExpiryMs + 1}).Draw(t, "by")
 				m.model.time += by

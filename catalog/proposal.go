@@ -24,14 +24,47 @@ type Proposal struct {
 	// inDoubt says that an earlier attempt may have committed it, though it is
 	// queued again.
 	inDoubt atomic.Bool
-	// forwarded says that it came from another node, which asks again if this
-	// one loses the lead.
-	forwarded bool
-	done      chan struct{} // closed when the fields below are set
+	// origin is the request of another node that it came with; nil for this
+	// node's own. That node asks again if this one loses the lead.
+	origin *origin
+	done   chan struct{} // closed when the fields below are set
 
 	result Result
 	err    error
 	slot   journal.Slot // that holds it, if this node wrote it
+}
+
+// origin is an edit's place in what its node forwarded.
+type origin struct {
+	session Session
+	seq     uint64
+	index   int
+}
+
+// precedes tells whether b came right after a in one request.
+func (a *origin) precedes(b *origin) bool {
+	return a != nil && b != nil && a.session == b.session && a.seq == b.seq && a.index+1 == b.index
+}
+
+// markForwarded returns the edits of proposals, with a Forwarded before each
+// run that came in one request.
+func markForwarded(proposals []*Proposal) []Edit {
+	edits := make([]Edit, 0, len(proposals))
+	mark := -1
+	for i, p := range proposals {
+		switch {
+		case p.origin == nil:
+		case i > 0 && proposals[i-1].origin.precedes(p.origin):
+			m := edits[mark].(Forwarded)
+			m.Count++
+			edits[mark] = m
+		default:
+			mark = len(edits)
+			edits = append(edits, Forwarded{Session: p.origin.session, Seq: p.origin.seq, First: uint32(p.origin.index), Count: 1})
+		}
+		edits = append(edits, p.edit)
+	}
+	return edits
 }
 
 func newProposal(e Edit) *Proposal {

@@ -230,6 +230,9 @@ func (r *relay) takeNext(s *session, request ForwardRequest) (*batch, error) {
 	if err != nil {
 		return nil, err
 	}
+	for i, p := range proposals {
+		p.origin = &origin{session: request.Session, seq: request.Seq, index: i}
+	}
 	if err := r.enqueue(proposals...); err != nil {
 		return nil, err
 	}

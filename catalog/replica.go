@@ -188,8 +188,10 @@ func (r *replica) applyAll(entries []journal.Entry, changed touched) error {
 	// before stay as they are.
 	next := *r
 	next.state = r.state.Clone()
+	found := changed.landings.count()
 	for i := range entries {
 		if err := next.apply(&entries[i], changed); err != nil {
+			changed.landings.cut(found)
 			return err
 		}
 	}

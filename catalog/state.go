@@ -163,6 +163,8 @@ func Apply(s *State, e Edit) Result {
 		return Result{More: more}
 	case CommitSegment:
 		return s.commitSegment(&e)
+	case Forwarded:
+		return Result{}
 	default:
 		panic(fmt.Sprintf("catalog: edit of type %T", e))
 	}

@@ -9,7 +9,7 @@ import (
 type touched struct {
 	partitions map[TopicPartition]struct{}
 	topics     map[TopicID]struct{}
-	landings   *landings // nil if no commit is looked for
+	landings   *landings // nil if no edit is looked for
 }
 
 func newTouched() touched {
@@ -17,9 +17,9 @@ func newTouched() touched {
 }
 
 func (t touched) add(e Edit, result Result) {
+	t.landings.add(e, result)
 	switch e := e.(type) {
 	case CommitSegment:
-		t.landings.add(&e, result)
 		for i := range e.Units {
 			for j := range e.Units[i].Appends {
 				t.partitions[e.Units[i].Appends[j].Partition] = struct{}{}

@@ -160,7 +160,7 @@ func hasTest(t *testing.T, pkg, test string) bool {
 
 // TestLimitsExist finds limits that the source no longer has under the name.
 func TestLimitsExist(t *testing.T) {
-	folders := map[string]string{"wal": "ingest/wal", "journal": "catalog/journal"}
+	folders := map[string]string{"wal": "ingest/wal", "journal": "catalog/journal", "peerhttp": "catalog/peerhttp"}
 	for _, row := range rowsOf(t, "Limits") {
 		pkg, name, ok := strings.Cut(names(row[0])[0], ".")
 		if !ok {

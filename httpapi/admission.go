@@ -40,6 +40,11 @@ func (s *Server) admit(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
+		if !s.drain.enter(r) {
+			s.exchange(w, r).fail(kindOverloaded.newf("draining").with("reason", "draining"))
+			return
+		}
+		defer s.drain.exit(r)
 		if r.Context().Value(overLimitKey{}) != nil {
 			w.Header().Set("Connection", "close")
 			s.exchange(w, r).fail(kindOverloaded.newf("too many connections").

@@ -67,6 +67,7 @@ var (
 	kindNotReady      = retry(refused("not_ready", 503, "The node is not ready"))
 	kindNotConfirmed  = retry(refused("not_confirmed", 503, "The node cannot tell at the moment"))
 	kindNotIngest     = retry(refused("not_ingest", 503, "The node does not take records"))
+	kindNotReader     = retry(refused("not_reader", 503, "The node does not serve records"))
 	kindCatalogFull   = retry(refused("catalog_full", 503, "The catalog is at its limit"))
 	kindStore         = retry(refused("store_unavailable", 503, "The object store does not answer as it should"))
 	kindTimeout       = retry(refused("timeout", 503, "The request was not carried out in time"))
@@ -237,6 +238,8 @@ func readProblem(err error) *problem {
 		store      *objstore.Error
 	)
 	switch {
+	case errors.Is(err, reader.ErrNotReader):
+		return kindNotReader.newf("%v; another node may", reader.ErrNotReader)
 	case errors.As(err, &outOfRange):
 		k := kindOffsetAboveEnd
 		if outOfRange.Below() {

@@ -43,6 +43,7 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 		{ingest.ErrNoWAL, 400, "acks_one_not_offered", false, true, nil},
 		{ingest.ErrNoRecords, 400, "no_records", false, true, nil},
 		{ingest.ErrNotIngest, 503, "not_ingest", true, true, nil},
+		{reader.ErrNotReader, 503, "not_reader", true, true, nil},
 
 		{catalog.ErrTopicNotFound, 404, "topic_not_found", false, true, nil},
 		{catalog.ErrPartitionNotFound, 404, "partition_not_found", false, true, nil},

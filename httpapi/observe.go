@@ -21,7 +21,7 @@ const (
 func (s *Server) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		begin := time.Now()
-		res := &response{ResponseWriter: w, conn: http.NewResponseController(w), timeout: s.cfg.WriteTimeout}
+		res := &response{ResponseWriter: w, conn: http.NewResponseController(w), timeout: s.cfg.WriteTimeout, leaving: &s.drain.leaving}
 		id := requestID(r)
 		res.Header().Set(requestIDHeader, id)
 		aborted := true

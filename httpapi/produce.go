@@ -40,6 +40,12 @@ func (s *Server) produce(x *exchange) error {
 	if err := p.parse(); err != nil {
 		return err
 	}
+	// A node that takes no records at the moment, or ever, creates no topic either.
+	room, err := s.producer.Reserve(0)
+	if err != nil {
+		return err
+	}
+	room.Release()
 	ctx, cancel := x.working()
 	defer cancel()
 	if err := p.findTopic(ctx); err != nil {

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"net/http"
+	"sync/atomic"
 	"time"
 )
 
@@ -11,6 +12,7 @@ type response struct {
 	http.ResponseWriter
 	conn    *http.ResponseController
 	timeout time.Duration
+	leaving *atomic.Bool // the answer is to be the last of its connection
 
 	status   int // 0 until the header is written
 	written  int64
@@ -22,17 +24,24 @@ type response struct {
 func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func (w *response) WriteHeader(status int) {
-	if w.status == 0 {
-		w.status = status
-	}
+	w.begin(status)
 	w.renew()
 	w.ResponseWriter.WriteHeader(status)
 }
 
-func (w *response) Write(p []byte) (int, error) {
-	if w.status == 0 {
-		w.status = http.StatusOK
+// begin takes note of the status, before the headers go out.
+func (w *response) begin(status int) {
+	if w.status != 0 {
+		return
 	}
+	w.status = status
+	if w.leaving.Load() {
+		w.Header().Set("Connection", "close")
+	}
+}
+
+func (w *response) Write(p []byte) (int, error) {
+	w.begin(http.StatusOK)
 	w.renew()
 	n, err := w.ResponseWriter.Write(p)
 	w.written += int64(n)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/go-chi/chi/v5"
 	"github.com/go-chi/chi/v5/middleware"
@@ -87,6 +88,8 @@ type Server struct {
 
 	decoding *semaphore.Weighted // bytes of decompressed records
 
+	drain drain
+
 	altering sync.Mutex // held from reading a topic's settings until their change is committed
 }
 
@@ -109,6 +112,7 @@ func NewServer(cfg Config, producer Producer, fetcher Fetcher, topics Topics, he
 		conns:    newGate(int64(cfg.ConnectionsMax)),
 		fetched:  newGate(cfg.FetchedBytesMax),
 		decoding: semaphore.NewWeighted(cfg.DecodingBytesMax),
+		drain:    drain{begun: time.Now()},
 	}
 	s.metrics = newMetrics(reg, s)
 	s.router = s.routes(promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))

@@ -5,6 +5,9 @@ import (
 	"time"
 )
 
+// starting is why nothing is admitted at first.
+const starting = "starting"
+
 // admission is the node's one byte budget: bodies being read, and records on
 // their way to the bucket.
 type admission struct {
@@ -42,7 +45,14 @@ func (a *admission) close(reason string) {
 	a.closed = reason
 }
 
-func (a *admission) open() { a.close("") }
+// open admits what was refused as starting; a node that drains stays closed.
+func (a *admission) open() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed == starting {
+		a.closed = ""
+	}
+}
 
 func (a *admission) inUse() int64 {
 	a.mu.Lock()

@@ -10,7 +10,7 @@ import (
 
 func TestReservationsShareOneBudget(t *testing.T) {
 	g := &Ingester{admission: admission{limit: 100, retryAfter: time.Second}}
-	g.metrics = newMetrics(prometheus.NewRegistry(), &g.admission)
+	g.metrics = newMetrics(prometheus.NewRegistry(), g)
 	a, err := g.Reserve(60)
 	if err != nil {
 		t.Fatal(err)

@@ -47,7 +47,8 @@ type flushController struct {
 	budget   *rate.Limiter // nil: no ceiling
 	inFlight int           // segments sealed and not settled
 	open     openSegment
-	sealed   time.Time // when the newest segment was sealed
+	sealed   time.Time   // when the newest segment was sealed
+	opened   []time.Time // of the segments in flight, in order
 
 	gatherUntil time.Time // until then, while nothing is in flight,
 	gatherUnits int       // wait for so many units
@@ -109,6 +110,7 @@ func (f *flushController) gathering(now time.Time) bool {
 // seal hands out the open segment's units and begins the next one.
 func (f *flushController) seal(now time.Time) []*unit {
 	units := f.open.units
+	f.opened = append(f.opened, f.open.opened)
 	f.open = openSegment{}
 	f.inFlight++
 	f.sealed = now
@@ -116,13 +118,26 @@ func (f *flushController) seal(now time.Time) []*unit {
 	return units
 }
 
-// settled takes note that a segment of so many units is no longer in flight.
+// settled takes note that the oldest segment in flight, of so many units, is no
+// longer.
 func (f *flushController) settled(now time.Time, units int) {
 	f.inFlight--
+	f.opened = f.opened[1:]
 	if all := len(f.open.units) + units; f.inFlight == 0 && all > 1 {
 		f.gatherUnits = all
 		f.gatherUntil = now.Add(min(now.Sub(f.sealed)/gatherShare, gatherMax))
 	}
+}
+
+// oldest is when the oldest unit came that is not settled; zero if there is none.
+func (f *flushController) oldest() time.Time {
+	if len(f.opened) > 0 {
+		return f.opened[0]
+	}
+	if len(f.open.units) > 0 {
+		return f.open.opened
+	}
+	return time.Time{}
 }
 
 // due tells that a unit that was just added is a reason to decide.

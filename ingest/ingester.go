@@ -33,9 +33,9 @@ type uploader interface {
 	Upload(ctx context.Context, key string, body []byte) (objstore.Receipt, error)
 }
 
-// warmer takes the body of a segment that was just committed, for readers of
+// Warmer takes the body of a segment that was just committed, for readers of
 // this node. It may keep body.
-type warmer interface {
+type Warmer interface {
 	Warm(id catalog.ObjectID, body []byte)
 }
 
@@ -57,6 +57,7 @@ type Ingester struct {
 
 	admission   admission
 	validations chan struct{} // a token for each compressed batch that may be checked
+	uploads     uploadMeter
 
 	// mu makes numbers, write-ahead frames and units follow the same order.
 	mu        sync.Mutex
@@ -64,12 +65,13 @@ type Ingester struct {
 	flush     flushController // guarded by mu
 	draining  bool            // guarded by mu
 	unsettled int             // guarded by mu; units that are not resolved
+	walled    unsettledWAL    // guarded by mu
 	drained   chan struct{}   // closed when draining and unsettled is 0
 }
 
 // New returns an ingest node under a new node id, which is that of
 // its write-ahead log, if it has one. Nothing is taken before Run is ready.
-func New(cfg Config, c committer, up uploader, warm warmer, log *wal.Log, logger *slog.Logger, reg prometheus.Registerer) (*Ingester, error) {
+func New(cfg Config, c committer, up uploader, warm Warmer, log *wal.Log, logger *slog.Logger, reg prometheus.Registerer) (*Ingester, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -82,21 +84,22 @@ func New(cfg Config, c committer, up uploader, warm warmer, log *wal.Log, logger
 		ready:       make(chan struct{}),
 		stopped:     make(chan struct{}),
 		flushWake:   make(chan struct{}, 1),
-		admission:   admission{limit: cfg.BufferBytesMax, retryAfter: cfg.RetryAfter, closed: "starting"},
+		admission:   admission{limit: cfg.BufferBytesMax, retryAfter: cfg.RetryAfter, closed: starting},
 		validations: make(chan struct{}, cfg.ValidationsMax),
+		uploads:     uploadMeter{places: cfg.UploadsMax},
 		flush:       newFlushController(cfg),
 		drained:     make(chan struct{}),
 	}
 	if log != nil {
 		g.node = log.Node()
 	}
-	g.metrics = newMetrics(reg, &g.admission)
+	g.metrics = newMetrics(reg, g)
 	g.lane = g.newLane(g.node, 0, up, warm)
 	g.lane.settled = g.segmentSettled
 	return g, nil
 }
 
-func (g *Ingester) newLane(node catalog.NodeID, last uint64, up uploader, warm warmer) *lane {
+func (g *Ingester) newLane(node catalog.NodeID, last uint64, up uploader, warm Warmer) *lane {
 	return &lane{
 		node:     node,
 		catalog:  g.catalog,
@@ -105,6 +108,7 @@ func (g *Ingester) newLane(node catalog.NodeID, last uint64, up uploader, warm w
 		logger:   g.logger,
 		metrics:  g.metrics,
 		settled:  func(*sealedSegment) {},
+		meter:    &g.uploads,
 		uploads:  make(chan struct{}, g.cfg.UploadsMax),
 		queue:    make(chan *upload, g.cfg.UploadsMax),
 		sent:     last,
@@ -245,6 +249,9 @@ func (g *Ingester) enqueue(u *unit, acks Acks) (wal.Ticket, error) {
 			return ticket, g.walError(err)
 		}
 	}
+	if acks == AcksOne {
+		g.walled.add(u, 1)
+	}
 	g.number++
 	u.number = g.number
 	g.flush.open.add(u, time.Now())
@@ -279,9 +286,24 @@ func (g *Ingester) segmentSettled(s *sealedSegment) {
 	}
 	g.mu.Lock()
 	g.unsettled -= len(s.units)
+	for _, u := range s.units {
+		if u.walled {
+			g.walled.add(u, -1)
+		}
+	}
 	g.closeIfDrained()
 	g.mu.Unlock()
 	g.flushSettled(len(s.units))
+}
+
+// oldestUnflushed is the age of the oldest unit that is not settled.
+func (g *Ingester) oldestUnflushed(now time.Time) time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if oldest := g.flush.oldest(); !oldest.IsZero() {
+		return now.Sub(oldest)
+	}
+	return 0
 }
 
 // closeIfDrained wants mu held.
@@ -294,34 +316,6 @@ func (g *Ingester) closeIfDrained() {
 	default:
 		close(g.drained)
 	}
-}
-
-// Drain refuses further requests, commits what the node holds, and removes its
-// id from the catalog. If ctx ends first the rest stays in the write-ahead
-// buffer, and the error says so.
-func (g *Ingester) Drain(ctx context.Context) error {
-	g.admission.close("draining")
-	g.mu.Lock()
-	g.draining = true
-	g.closeIfDrained()
-	g.mu.Unlock()
-	g.wakeFlush()
-	select {
-	case <-g.drained:
-	case <-g.stopped:
-		return errors.New("drain: the ingest node has stopped")
-	case <-ctx.Done():
-		return fmt.Errorf("drain: %w", ctx.Err())
-	}
-	select {
-	case <-g.ready:
-	default:
-		return nil // it never began, so it holds nothing and may not be registered
-	}
-	if err := g.proposeUntilDone(ctx, catalog.RemoveNode{Node: g.node}); err != nil {
-		return fmt.Errorf("drain: remove the node id: %w", err)
-	}
-	return nil
 }
 
 // Close removes the write-ahead files of a drained node, and gives its

@@ -21,11 +21,12 @@ type lane struct {
 	node     catalog.NodeID
 	catalog  committer
 	uploader uploader
-	warmer   warmer
+	warmer   Warmer
 	logger   *slog.Logger
 	metrics  *metrics
 	settled  func(s *sealedSegment) // called in order, after a segment's units were resolved
 
+	meter   *uploadMeter
 	uploads chan struct{} // a token for each upload that may run
 	queue   chan *upload  // in order of sealing
 	sent    uint64        // owned by the committing goroutine: last number that a commit was sent for
@@ -60,8 +61,12 @@ func (l *lane) send(ctx context.Context, units []*unit) error {
 	l.metrics.segmentBytes.Observe(float64(len(sealed.Body)))
 	l.metrics.segmentUnits.Observe(float64(len(units)))
 	failpoint.Hit("ingest/after-seal")
+	l.meter.begin(time.Now())
 	go func() {
-		defer func() { <-l.uploads }()
+		defer func() {
+			l.meter.end(time.Now())
+			<-l.uploads
+		}()
 		_, err := l.uploader.Upload(ctx, segment.Key(sealed.ID), sealed.Body)
 		up.done <- err
 	}()
@@ -184,8 +189,9 @@ func (l *lane) settle(ctx context.Context, c *commit) error {
 		var order *catalog.CommitOrderError
 		switch {
 		case err == nil:
-		case errors.As(err, &order) && order.Last == c.upto:
-			// It had been committed before; what came of it is not known here.
+		case errors.As(err, &order) && order.Last >= c.upto:
+			// It had been committed before, and so may those after it have been;
+			// what came of it is not known here.
 			l.unknown(c, err)
 			l.settled(c.segment)
 			return nil

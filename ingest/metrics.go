@@ -1,6 +1,8 @@
 package ingest
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
@@ -19,10 +21,15 @@ type metrics struct {
 	unknownOutcome prometheus.Counter
 }
 
-func newMetrics(reg prometheus.Registerer, a *admission) *metrics {
+func newMetrics(reg prometheus.Registerer, g *Ingester) *metrics {
 	f := promauto.With(reg)
+	a := &g.admission
 	f.NewGaugeFunc(prometheus.GaugeOpts{Name: "wadi_ingest_buffer_bytes", Help: "Bytes of request bodies and of records that are not committed yet."}, func() float64 { return float64(a.inUse()) })
 	f.NewGaugeFunc(prometheus.GaugeOpts{Name: "wadi_ingest_buffer_bytes_max", Help: "The node's byte budget."}, func() float64 { return float64(a.limit) })
+	f.NewGaugeFunc(prometheus.GaugeOpts{Name: "wadi_ingest_buffer_ratio", Help: "Share of the node's byte budget that is in use."}, func() float64 { return float64(a.inUse()) / float64(a.limit) })
+	f.NewGaugeFunc(prometheus.GaugeOpts{Name: "wadi_ingest_flush_utilisation", Help: "Share of the places for uploads that are in use."}, g.uploads.utilisation)
+	f.NewCounterFunc(prometheus.CounterOpts{Name: "wadi_ingest_flush_saturated_seconds_total", Help: "Time in which all places for uploads were in use; its rate is a share of time."}, func() float64 { return g.uploads.fullFor(time.Now()).Seconds() })
+	f.NewGaugeFunc(prometheus.GaugeOpts{Name: "wadi_ingest_oldest_unflushed_seconds", Help: "Age of the oldest record that the node took and that is not committed yet; 0 if there is none."}, func() float64 { return g.oldestUnflushed(time.Now()).Seconds() })
 	return &metrics{
 		records:        f.NewCounter(prometheus.CounterOpts{Name: "wadi_ingest_records_total", Help: "Records committed."}),
 		bytes:          f.NewCounter(prometheus.CounterOpts{Name: "wadi_ingest_bytes_total", Help: "Bytes of record batches committed."}),

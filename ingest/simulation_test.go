@@ -181,10 +181,23 @@ func (w *world) powerCut() { w.disk = w.disk.Crash(w.rng) }
 type simulated struct {
 	catalog  *catalog.Catalog
 	ingester *ingest.Ingester
+	begin    func()
 	end      func()
 }
 
+// startNode makes a node and waits until it has begun.
 func (w *world) startNode(t *testing.T) *simulated {
+	t.Helper()
+	n := w.makeNode(t)
+	n.begin()
+	select {
+	case <-n.ingester.Ready():
+	case <-w.disk.Crashed():
+	}
+	return n
+}
+
+func (w *world) makeNode(t *testing.T) *simulated {
 	t.Helper()
 	logger := slog.New(slog.DiscardHandler)
 	reg := prometheus.NewRegistry()
@@ -214,26 +227,24 @@ func (w *world) startNode(t *testing.T) *simulated {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
-	running.Go(func() {
-		if err := c.Run(ctx); err != nil {
-			t.Errorf("catalog: %v", err)
-		}
-	})
-	running.Go(func() {
-		// After a power cut the node ends by itself: that is its duty.
-		if err := g.Run(ctx); err != nil && !errors.Is(err, wal.ErrFailed) {
-			t.Errorf("ingest: %v", err)
-		}
-	})
 	n := &simulated{catalog: c, ingester: g}
+	n.begin = func() {
+		running.Go(func() {
+			if err := c.Run(ctx); err != nil {
+				t.Errorf("catalog: %v", err)
+			}
+		})
+		running.Go(func() {
+			// After a power cut the node ends by itself: that is its duty.
+			if err := g.Run(ctx); err != nil && !errors.Is(err, wal.ErrFailed) {
+				t.Errorf("ingest: %v", err)
+			}
+		})
+	}
 	n.end = func() {
 		cancel()
 		running.Wait()
 		uploader.Wait()
-	}
-	select {
-	case <-g.Ready():
-	case <-w.disk.Crashed():
 	}
 	return n
 }

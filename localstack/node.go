@@ -1,7 +1,6 @@
 package localstack
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +28,7 @@ var ErrNodeEnded = errors.New("node ended before it was ready")
 
 // NodeOptions say how to run a node.
 type NodeOptions struct {
+	Name    string   // for people; a Cluster names its nodes
 	Binary  string   // of BuildWadi, say
 	Store   string   // URL, as of MinIO.StoreURL
 	DataDir string   // for the write-ahead buffer; empty for none, and then --wal=off
@@ -41,6 +41,7 @@ type NodeOptions struct {
 // Node is a `wadi serve` process. Its methods are not for concurrent use, but
 // for Usage, Done, PID and Ready.
 type Node struct {
+	Name    string // of NodeOptions
 	URL     string // http://host:port; stays the same over restarts
 	LogFile string
 
@@ -64,7 +65,7 @@ func StartNode(ctx context.Context, o NodeOptions) (*Node, error) {
 
 // NewNode returns a node that was not started yet, with its address chosen.
 func NewNode(o NodeOptions) (*Node, error) {
-	n := &Node{options: o, LogFile: o.LogFile}
+	n := &Node{options: o, Name: o.Name, LogFile: o.LogFile}
 	if n.options.Listen == "" {
 		port, err := freePort()
 		if err != nil {
@@ -213,6 +214,19 @@ func (n *Node) Stop() error {
 	return n.WaitEnd(context.Background())
 }
 
+// drain ends the node by SIGTERM. Unlike Stop it has nothing against one that was
+// killed.
+func (n *Node) drain() error {
+	select {
+	case <-n.process.done:
+		if n.Killed() {
+			return nil
+		}
+	default:
+	}
+	return n.Stop()
+}
+
 // WaitEnd returns when the process has ended: nil if its exit status was 0.
 func (n *Node) WaitEnd(ctx context.Context) error {
 	select {
@@ -255,10 +269,4 @@ func (n *Node) Usage() (cpu time.Duration, peakRSS int64, err error) {
 }
 
 // LogTail is the end of the node's log.
-func (n *Node) LogTail() []byte {
-	log, err := os.ReadFile(n.LogFile)
-	if err != nil {
-		return []byte(err.Error())
-	}
-	return bytes.TrimSpace(log[max(0, len(log)-logTailBytes):])
-}
+func (n *Node) LogTail() []byte { return tailOfFile(n.LogFile) }

@@ -87,9 +87,11 @@ func removeBrokenBuilds(dir, name string) error {
 	return err
 }
 
-func flock(f *os.File) error {
+func flock(f *os.File) error { return flockHow(f, unix.LOCK_EX) }
+
+func flockHow(f *os.File, how int) error {
 	for {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX)
+		err := unix.Flock(int(f.Fd()), how)
 		if !errors.Is(err, unix.EINTR) {
 			return err
 		}

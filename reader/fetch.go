@@ -46,6 +46,9 @@ type Fetched struct {
 	Ending        bool // EndWaits was called: this node will not wait for more
 }
 
+// ErrNotReader is what a node without the reader role says to a fetch.
+var ErrNotReader = errors.New("this node does not serve records")
+
 // OutOfRangeError is an offset below the log start or above the end offset.
 type OutOfRangeError struct {
 	Offset catalog.Offset

@@ -35,10 +35,14 @@ type node struct {
 	logger   *slog.Logger
 	bucket   objstore.Bucket
 	catalog  *catalog.Catalog
-	reader   *reader.Reader
+	reader   *reader.Reader   // nil without that role
 	ingester *ingest.Ingester // nil without that role
-	http     *http.Server
-	draining atomic.Bool
+	api      *httpapi.Server
+	http     *http.Server // of api
+	peers    *http.Server // for other nodes, on a listener of its own
+
+	draining    atomic.Bool
+	awaitsStore atomic.Bool // it does not answer, and nothing was loaded yet
 }
 
 // runNode runs a node until ctx ends, then drains it. It returns nil if
@@ -46,22 +50,46 @@ type node struct {
 func runNode(ctx context.Context, o nodeOptions, logger *slog.Logger) error {
 	// The runtime's limit leaves out the program's code and the threads' stacks.
 	debug.SetMemoryLimit(o.MemoryLimit - o.MemoryLimit/8)
-	listener, err := net.Listen("tcp", o.Listen)
+	at, err := listen(o)
 	if err != nil {
 		return err
 	}
+	if o.Advertise == "" && loopback(at.peers.Addr()) && !loopback(at.clients.Addr()) {
+		logger.Warn("other machines cannot reach this node; set --peer-listen", "peer_addr", at.peers.Addr().String())
+	}
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	n, closeParts, err := buildNode(ctx, o, listener.Addr(), logger, reg)
+	n, closeParts, err := buildNode(ctx, o, at.peers.Addr(), logger, reg)
 	if err != nil {
-		return errors.Join(err, listener.Close())
+		return errors.Join(err, at.close())
 	}
-	return errors.Join(n.run(ctx, listener), closeParts())
+	return errors.Join(n.run(ctx, at), closeParts())
 }
 
-// buildNode makes the parts and connects them. The function it returns
-// releases what is held when the node has ended.
-func buildNode(ctx context.Context, o nodeOptions, addr net.Addr, logger *slog.Logger, reg *prometheus.Registry) (*node, func() error, error) {
+// listeners are where a node is reached.
+type listeners struct {
+	clients net.Listener
+	peers   net.Listener
+}
+
+func listen(o nodeOptions) (listeners, error) {
+	var at listeners
+	clients, err := net.Listen("tcp", o.Listen)
+	if err != nil {
+		return at, err
+	}
+	at.clients = &closeOnce{Listener: clients}
+	if at.peers, err = net.Listen("tcp", o.PeerListen); err != nil {
+		return at, errors.Join(fmt.Errorf("--peer-listen: %w", err), at.clients.Close())
+	}
+	return at, nil
+}
+
+func (at listeners) close() error { return errors.Join(at.clients.Close(), at.peers.Close()) }
+
+// buildNode makes the parts and connects them; other nodes reach it at peerAddr.
+// The function it returns releases what is held when the node has ended.
+func buildNode(ctx context.Context, o nodeOptions, peerAddr net.Addr, logger *slog.Logger, reg *prometheus.Registry) (*node, func() error, error) {
 	n := &node{options: o, logger: logger}
 	var closers []func() error
 	closeParts := func() error {
@@ -88,19 +116,25 @@ func buildNode(ctx context.Context, o nodeOptions, addr net.Addr, logger *slog.L
 	if err != nil {
 		return fail(err)
 	}
+	client, peers, err := n.newPeers(reg)
+	if err != nil {
+		return fail(err)
+	}
+	closers = append(closers, func() error { client.Close(); return nil })
+	n.peers = peers.HTTPServer()
 	catalogConfig := catalog.DefaultConfig()
-	catalogConfig.Address = o.Advertise
-	if catalogConfig.Address == "" {
-		catalogConfig.Address = "http://" + addr.String()
-	}
-	if n.catalog, err = catalog.New(catalogConfig, j, nil, logger, reg); err != nil {
+	catalogConfig.Address = o.peerAddress(peerAddr)
+	if n.catalog, err = catalog.New(catalogConfig, j, client, logger, reg); err != nil {
 		return fail(err)
 	}
-	if n.reader, err = reader.New(o.readerConfig(), n.catalog, bucket, reg); err != nil {
-		return fail(err)
+	var fetcher httpapi.Fetcher = noFetcher{n.catalog}
+	if o.Reader {
+		if n.reader, err = reader.New(o.readerConfig(), n.catalog, bucket, reg); err != nil {
+			return fail(err)
+		}
+		closers = append(closers, func() error { n.reader.Close(); return nil })
+		fetcher = n.reader
 	}
-	closers = append(closers, func() error { n.reader.Close(); return nil })
-
 	var producer httpapi.Producer = noProducer{}
 	if o.Ingest {
 		if n.ingester, err = n.newIngester(reg); err != nil {
@@ -109,11 +143,10 @@ func buildNode(ctx context.Context, o nodeOptions, addr net.Addr, logger *slog.L
 		closers = append(closers, n.ingester.Close)
 		producer = httpapi.NewProducer(n.ingester)
 	}
-	server, err := httpapi.NewServer(o.apiConfig(), producer, n.reader, n.catalog, n, logger, reg)
-	if err != nil {
+	if n.api, err = httpapi.NewServer(o.apiConfig(), producer, fetcher, n.catalog, n, logger, reg); err != nil {
 		return fail(err)
 	}
-	n.http = server.HTTPServer()
+	n.http = n.api.HTTPServer()
 	return n, closeParts, nil
 }
 
@@ -132,11 +165,19 @@ func (n *node) newIngester(reg *prometheus.Registry) (*ingest.Ingester, error) {
 			return nil, fmt.Errorf("open the write-ahead buffer: %w", err)
 		}
 	}
-	g, err := ingest.New(n.options.ingestConfig(), n.catalog, uploader, n.reader, log, n.logger, reg)
+	g, err := ingest.New(n.options.ingestConfig(), n.catalog, uploader, n.cache(), log, n.logger, reg)
 	if err != nil && log != nil {
 		err = errors.Join(err, log.Close())
 	}
 	return g, err
+}
+
+// cache takes what the ingester has just written.
+func (n *node) cache() ingest.Warmer {
+	if n.reader == nil {
+		return noCache{}
+	}
+	return n.reader
 }
 
 // The memory limit is shared out: a quarter for records on their way in, a
@@ -178,17 +219,19 @@ func (o nodeOptions) apiConfig() httpapi.Config {
 }
 
 // run serves until ctx ends or a part cannot go on.
-func (n *node) run(ctx context.Context, listener net.Listener) error {
+func (n *node) run(ctx context.Context, at listeners) error {
 	// The parts outlive ctx: they are what drains.
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	group, running := errgroup.WithContext(running)
-	group.Go(func() error { return serveHTTP(n.http, listener) })
 	if n.options.Pprof != "" {
 		if err := servePprof(running, group, n.options.Pprof); err != nil {
-			return errors.Join(err, listener.Close())
+			return errors.Join(err, at.close())
 		}
 	}
+	n.peers.BaseContext = func(net.Listener) context.Context { return running }
+	group.Go(func() error { return serveHTTP(n.http, at.clients) })
+	group.Go(func() error { return serveHTTP(n.peers, at.peers) })
 	group.Go(func() error {
 		if err := n.probe(running); err != nil {
 			return err
@@ -197,39 +240,26 @@ func (n *node) run(ctx context.Context, listener net.Listener) error {
 		if n.ingester != nil {
 			group.Go(func() error { return n.ingester.Run(running) })
 		}
-		return n.announce(running, listener.Addr())
+		return n.announce(running, at.clients.Addr())
 	})
 
 	select {
 	case <-ctx.Done():
 	case <-running.Done():
 	}
-	drained := n.drain(running)
+	drained := n.drain(running, at.clients)
+	// Others are served until this node has handed over the lead.
 	stop()
+	drained = errors.Join(drained, stopPeers(n.peers))
 	err := group.Wait()
 	if errors.Is(err, context.Canceled) {
 		err = nil
 	}
-	return errors.Join(err, drained)
-}
-
-// probe checks that the store keeps the promises that the log rests on. A
-// store that is away is waited for; one that breaks a promise is refused.
-func (n *node) probe(ctx context.Context) error {
-	const pause = time.Second
-	for {
-		err := objstore.Probe(ctx, n.bucket)
-		var broken *objstore.ProbeError
-		if err == nil || errors.As(err, &broken) || errors.Is(err, objstore.ErrRefused) {
-			return err
-		}
-		n.logger.Warn("waiting for the store", "error", err)
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	if left := n.leftBehind(); left != nil {
+		// It says what matters of a drain that came to no end.
+		drained = left
 	}
+	return errors.Join(err, drained)
 }
 
 func (n *node) announce(ctx context.Context, addr net.Addr) error {
@@ -251,28 +281,13 @@ func (n *node) announce(ctx context.Context, addr net.Addr) error {
 	return nil
 }
 
-// drain takes no more requests, commits what the node holds, and ends the
-// connections, within --drain-timeout.
-func (n *node) drain(running context.Context) error {
-	n.logger.Info("draining", "timeout", n.options.DrainTimeout)
-	n.draining.Store(true)
-	ctx, cancel := context.WithTimeout(running, n.options.DrainTimeout)
-	defer cancel()
-	n.reader.EndWaits()
-	var err error
-	if n.ingester != nil && running.Err() == nil {
-		err = n.ingester.Drain(ctx)
-	}
-	if shutdownErr := n.http.Shutdown(ctx); shutdownErr != nil {
-		err = errors.Join(err, n.http.Close())
-	}
-	return err
-}
-
 // Ready returns nil, or why the node should get no requests.
 func (n *node) Ready() error {
 	if n.draining.Load() {
 		return errors.New("draining")
+	}
+	if n.awaitsStore.Load() {
+		return errors.New("the object store does not answer")
 	}
 	select {
 	case <-n.catalog.Ready():
@@ -291,7 +306,7 @@ func (n *node) Ready() error {
 }
 
 func serveHTTP(server *http.Server, listener net.Listener) error {
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 		return err
 	}
 	return nil
@@ -311,17 +326,4 @@ func servePprof(ctx context.Context, group *errgroup.Group, addr string) error {
 	group.Go(func() error { return serveHTTP(server, listener) })
 	context.AfterFunc(ctx, func() { _ = server.Close() })
 	return nil
-}
-
-// noProducer stands in on a node without the ingest role.
-type noProducer struct{}
-
-func (noProducer) Reserve(int64) (httpapi.Reservation, error) { return nil, ingest.ErrNotIngest }
-
-func (noProducer) ProduceRecords(context.Context, *catalog.Topic, []ingest.Record, ingest.Options) ([]ingest.Result, error) {
-	return nil, ingest.ErrNotIngest
-}
-
-func (noProducer) ProduceBatches(context.Context, *catalog.Topic, int32, []byte, ingest.Options) ([]ingest.Result, error) {
-	return nil, ingest.ErrNotIngest
 }

@@ -38,6 +38,7 @@ type nodeOptions struct {
 	AutoCreateTopics     bool          // on produce to an unknown topic
 	AutoCreatePartitions int32         // of such a topic
 	RequestTimeout       time.Duration // for one request; long polls and streams have their own
+	DrainDelay           time.Duration // from the signal to the first request that is refused
 	DrainTimeout         time.Duration // from the signal to the exit
 	Pprof                string        // address for /debug/pprof; "": none
 
@@ -99,6 +100,7 @@ func (f *nodeFlags) define(cmd *cobra.Command, dev bool) {
 	flags.BoolVar(&o.AutoCreateTopics, "auto-create-topics", dev, "create a topic when it is first produced to")
 	flags.Int32Var(&o.AutoCreatePartitions, "auto-create-partitions", 1, "partitions of such a topic")
 	flags.DurationVar(&o.RequestTimeout, "request-timeout", 30*time.Second, "longest time for one request")
+	flags.DurationVar(&o.DrainDelay, "drain-delay", 0, "time to go on serving after SIGTERM, with /readyz at 503")
 	flags.DurationVar(&o.DrainTimeout, "drain-timeout", 30*time.Second, "longest time to finish after SIGTERM")
 	flags.StringVar(&f.pprof, "pprof", "off", "`address` for /debug/pprof, off for none")
 	choiceFlag(cmd, &f.logFormat, "log-format", "text", "form of the log", "text", "json")
@@ -139,6 +141,9 @@ func (o nodeOptions) validate() error {
 	if _, _, err := net.SplitHostPort(o.PeerListen); err != nil {
 		return fmt.Errorf("--peer-listen %q is not host:port", o.PeerListen)
 	}
+	if o.Advertise == "" && unspecified(o.PeerListen) {
+		return fmt.Errorf("--peer-listen %s is every address of this machine; say with --advertise at which one other nodes reach it", o.PeerListen)
+	}
 	if o.Pprof != "" {
 		if _, _, err := net.SplitHostPort(o.Pprof); err != nil {
 			return fmt.Errorf("--pprof %q is neither off nor host:port", o.Pprof)
@@ -172,6 +177,8 @@ func (o nodeOptions) validate() error {
 		return errors.New("--request-timeout is not above 0")
 	case o.DrainTimeout <= 0:
 		return errors.New("--drain-timeout is not above 0")
+	case o.DrainDelay < 0 || o.DrainDelay >= o.DrainTimeout:
+		return errors.New("--drain-delay is not between 0 and --drain-timeout")
 	}
 	return nil
 }

@@ -107,7 +107,7 @@ func TestEveryFlagOfServe(t *testing.T) {
 	got, o := parseNode(t, nil, "serve", "--listen", "[::1]:0", "--store", "s3://b/p?endpoint=http://127.0.0.1:9000", "--data-dir", "/d",
 		"--roles", "tiering,ingest", "--peer-listen", "[::1]:8081", "--advertise", "http://node-1:8081", "--peer-secret", "s", "--memory-limit", "1GB", "--flush-bytes", "4MiB",
 		"--flush-interval", "1s", "--put-budget", "10", "--wal=on", "--auto-create-topics", "--auto-create-partitions", "4", "--log-format", "json",
-		"--log-level", "debug", "--request-timeout", "5s", "--drain-timeout", "6s", "--cache-bytes", "100MB", "--pprof", "127.0.0.1:6060")
+		"--log-level", "debug", "--request-timeout", "5s", "--drain-delay", "2s", "--drain-timeout", "6s", "--cache-bytes", "100MB", "--pprof", "127.0.0.1:6060")
 	if o.status != exitOK {
 		t.Fatal(o.err)
 	}
@@ -115,7 +115,7 @@ func TestEveryFlagOfServe(t *testing.T) {
 		Listen: "[::1]:0", Store: "s3://b/p?endpoint=http://127.0.0.1:9000", DataDir: "/d",
 		PeerListen: "[::1]:8081", Advertise: "http://node-1:8081", PeerSecret: "s",
 		Ingest: true, Tiering: true, WAL: true, MemoryLimit: 1e9, CacheBytes: 1e8, FlushBytes: 4 << 20, FlushInterval: time.Second,
-		PutBudget: 10, AutoCreateTopics: true, AutoCreatePartitions: 4, RequestTimeout: 5 * time.Second, DrainTimeout: 6 * time.Second,
+		PutBudget: 10, AutoCreateTopics: true, AutoCreatePartitions: 4, RequestTimeout: 5 * time.Second, DrainDelay: 2 * time.Second, DrainTimeout: 6 * time.Second,
 		Pprof: "127.0.0.1:6060",
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -126,7 +126,7 @@ func TestEveryFlagOfServe(t *testing.T) {
 func TestServeRefusesNonsense(t *testing.T) {
 	for flag, value := range map[string]string{
 		"--listen": "8080", "--advertise": "node-1", "--pprof": "on", "--memory-limit": "1MiB", "--cache-bytes": "1GiB", "--flush-bytes": "0",
-		"--flush-interval": "0s", "--put-budget": "-1", "--auto-create-partitions": "0", "--request-timeout": "-1s", "--drain-timeout": "0s",
+		"--flush-interval": "0s", "--put-budget": "-1", "--auto-create-partitions": "0", "--request-timeout": "-1s", "--drain-timeout": "0s", "--drain-delay": "30s",
 		"--store": "bucket", "--log-format": "xml", "--log-level": "loud", "--roles": "",
 	} {
 		_, o := parseNode(t, nil, "serve", "--store", "mem://", "--wal=off", flag+"="+value)

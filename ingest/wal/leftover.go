@@ -97,6 +97,22 @@ func (l *Log) Leftovers() ([]*Leftover, error) {
 	return leftovers, nil
 }
 
+// EarlierFiles counts the files of earlier lives that are in the directory,
+// without those that were set aside.
+func (l *Log) EarlierFiles() (int, error) {
+	names, err := l.fs.ReadDir(l.cfg.Dir)
+	if err != nil {
+		return 0, fmt.Errorf("list %s: %w", l.cfg.Dir, err)
+	}
+	n := 0
+	for _, name := range names {
+		if id, ok := parseFileName(name); ok && id.node != l.node {
+			n++
+		}
+	}
+	return n, nil
+}
+
 // survey reads all files and sums up what they hold.
 func (lo *Leftover) survey() error {
 	for i := range lo.files {

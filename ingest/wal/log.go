@@ -151,6 +151,9 @@ func newGroup() *group { return &group{done: make(chan struct{})} }
 
 func (l *Log) path(name string) string { return filepath.Join(l.cfg.Dir, name) }
 
+// Dir is the directory that the files are in.
+func (l *Log) Dir() string { return l.cfg.Dir }
+
 // Node returns the node id that the log belongs to.
 func (l *Log) Node() uuid.UUID { return l.node }
 

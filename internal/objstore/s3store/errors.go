@@ -95,6 +95,10 @@ func classify(op string, status int, code string) (objstore.Outcome, error) {
 		return objstore.NotCommitted, objstore.ErrChecksum
 	case "RequestTimeout", "IncompleteBody":
 		return objstore.Unknown, objstore.ErrUnavailable
+	case "RequestTimeTooSkewed":
+		// The clocks of this machine and of the store differ. The SDK learns by how
+		// much from this answer, and signs the next request with the store's time.
+		return objstore.NotCommitted, objstore.ErrUnavailable
 	case "NotImplemented":
 		return objstore.NotCommitted, objstore.ErrUnsupported
 	}

@@ -66,7 +66,7 @@ func TestWriteErrors(t *testing.T) {
 		{objstore.OpPut, 400, "RequestTimeout", objstore.ErrUnavailable, unknown},
 		{objstore.OpPut, 400, "IncompleteBody", objstore.ErrUnavailable, unknown},
 		{objstore.OpPut, 403, "AccessDenied", objstore.ErrRefused, not},
-		{objstore.OpPut, 403, "RequestTimeTooSkewed", objstore.ErrRefused, not},
+		{objstore.OpPut, 403, "RequestTimeTooSkewed", objstore.ErrUnavailable, not},
 		{objstore.OpPut, 404, "NoSuchBucket", objstore.ErrRefused, not},
 		{objstore.OpPut, 404, "", objstore.ErrRefused, not},
 		{objstore.OpPut, 301, "PermanentRedirect", objstore.ErrRefused, not},

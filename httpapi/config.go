@@ -57,6 +57,22 @@ type Config struct {
 	// Beyond it fetches get 503.
 	FetchedBytesMax int64
 
+	// StreamsMax bounds the streams that are open. Beyond it they get 503.
+	StreamsMax int
+	// StreamBufferBytes is how much text a stream gathers before it sends it. It
+	// is what a slow reader at the tail holds, and about the size of an event; a
+	// single record may take more.
+	StreamBufferBytes int
+	// StreamedBytesMax bounds the batches that all streams hold while they fetch
+	// and decode; they wait for their share of it.
+	StreamedBytesMax int64
+	// StreamPing is the longest time in which a stream sends nothing.
+	StreamPing time.Duration
+	// StreamWriteTimeout is the time in which the reader of a stream must take
+	// the next part. It is shorter than WriteTimeout, as others may wait for the
+	// memory.
+	StreamWriteTimeout time.Duration
+
 	// PageSize is page_size where a listing does not give it; PageSizeMax bounds it.
 	PageSize    int
 	PageSizeMax int
@@ -117,6 +133,12 @@ func DefaultConfig() Config {
 		DecodingBytesMax:     128 << 20,
 		FetchedBytesMax:      256 << 20,
 
+		StreamsMax:         2048,
+		StreamBufferBytes:  32 << 10,
+		StreamedBytesMax:   32 << 20,
+		StreamPing:         15 * time.Second,
+		StreamWriteTimeout: 10 * time.Second,
+
 		PageSize:    100,
 		PageSizeMax: 1000,
 
@@ -161,6 +183,11 @@ func (c Config) Validate() error {
 		{"DecompressedBytesMax", int64(c.DecompressedBytesMax)},
 		{"DecodingBytesMax", c.DecodingBytesMax},
 		{"FetchedBytesMax", c.FetchedBytesMax},
+		{"StreamsMax", int64(c.StreamsMax)},
+		{"StreamBufferBytes", int64(c.StreamBufferBytes)},
+		{"StreamedBytesMax", c.StreamedBytesMax},
+		{"StreamPing", int64(c.StreamPing)},
+		{"StreamWriteTimeout", int64(c.StreamWriteTimeout)},
 		{"PageSize", int64(c.PageSize)},
 		{"PageSizeMax", int64(c.PageSizeMax)},
 		{"RequestTimeout", int64(c.RequestTimeout)},

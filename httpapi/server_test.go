@@ -154,6 +154,7 @@ const (
 	typeJSON   = "application/json"
 	typeNDJSON = "application/x-ndjson"
 	typeBatch  = "application/vnd.kafka.recordbatch.v2"
+	typeEvents = "text/event-stream"
 )
 
 // topic creates a topic t.

@@ -43,6 +43,12 @@ type Config struct {
 	FetchBytesMax int
 	// FetchRecordsMax bounds max_records.
 	FetchRecordsMax int
+	// FetchPartitionsMax bounds the partitions of one fetch, FetchParallel those
+	// of them that are read at the same time, FetchBodyBytesMax the body that
+	// names them.
+	FetchPartitionsMax int
+	FetchParallel      int
+	FetchBodyBytesMax  int64
 	// FetchWaitMax bounds max_wait_ms.
 	FetchWaitMax time.Duration
 	// DecompressedBytesMax bounds the records of one batch while it is decoded.
@@ -128,6 +134,9 @@ func DefaultConfig() Config {
 		FetchBytes:           1 << 20,
 		FetchBytesMax:        64 << 20,
 		FetchRecordsMax:      1_000_000,
+		FetchPartitionsMax:   1000,
+		FetchParallel:        8,
+		FetchBodyBytesMax:    512 << 10,
 		FetchWaitMax:         30 * time.Second,
 		DecompressedBytesMax: 64 << 20,
 		DecodingBytesMax:     128 << 20,
@@ -179,6 +188,9 @@ func (c Config) Validate() error {
 		{"FetchBytes", int64(c.FetchBytes)},
 		{"FetchBytesMax", int64(c.FetchBytesMax)},
 		{"FetchRecordsMax", int64(c.FetchRecordsMax)},
+		{"FetchPartitionsMax", int64(c.FetchPartitionsMax)},
+		{"FetchParallel", int64(c.FetchParallel)},
+		{"FetchBodyBytesMax", c.FetchBodyBytesMax},
 		{"FetchWaitMax", int64(c.FetchWaitMax)},
 		{"DecompressedBytesMax", int64(c.DecompressedBytesMax)},
 		{"DecodingBytesMax", c.DecodingBytesMax},

@@ -269,14 +269,18 @@ type fetchAnswer struct {
 // did return is known later.
 func (f *fetchRequest) hold(n int64) error {
 	if n > f.held && !f.s.fetched.enter(n-f.held) {
-		return kindOverloaded.newf("answers of too many bytes are being written").
-			with("reason", "fetched bytes").with("limit", f.s.fetched.limit)
+		return fetchedBytesFull(f.s.fetched.limit)
 	}
 	if n < f.held {
 		f.s.fetched.leave(f.held - n)
 	}
 	f.held = n
 	return nil
+}
+
+func fetchedBytesFull(limit int64) *problem {
+	return kindOverloaded.newf("answers of too many bytes are being written").
+		with("reason", "fetched bytes").with("limit", limit)
 }
 
 func (f *fetchRequest) respond(ctx context.Context, got reader.Fetched) error {
@@ -368,18 +372,24 @@ func (f *fetchRequest) writeLines(ctx context.Context, a fetchAnswer) error {
 }
 
 func (f *fetchRequest) writeJSON(ctx context.Context, a fetchAnswer, immutable bool) error {
-	tail := strconv.AppendInt([]byte(`],"next_offset":`), int64(a.next), 10)
-	if !immutable {
-		tail = append(tail, `,"high_watermark":`...)
-		tail = strconv.AppendInt(tail, int64(a.HighWatermark), 10)
-		tail = append(tail, `,"log_start_offset":`...)
-		tail = strconv.AppendInt(tail, int64(a.LogStart), 10)
-	}
-	tail = append(tail, "}\n"...)
+	tail := append(a.appendTail([]byte("]"), immutable), "}\n"...)
 	return f.writeRecords(ctx, a, func(buf []byte, r *recordbatch.Record, first bool) []byte {
 		if !first {
 			buf = append(buf, ',')
 		}
 		return appendRecord(buf, r)
 	}, []byte(`{"records":[`), tail)
+}
+
+// appendTail appends what follows the records of an answer in JSON.
+func (a *fetchAnswer) appendTail(dst []byte, immutable bool) []byte {
+	dst = append(dst, `,"next_offset":`...)
+	dst = strconv.AppendInt(dst, int64(a.next), 10)
+	if immutable {
+		return dst
+	}
+	dst = append(dst, `,"high_watermark":`...)
+	dst = strconv.AppendInt(dst, int64(a.HighWatermark), 10)
+	dst = append(dst, `,"log_start_offset":`...)
+	return strconv.AppendInt(dst, int64(a.LogStart), 10)
 }

@@ -20,7 +20,10 @@ type problem struct {
 	cause      error         // what is logged beside it; nil if there is nothing more to say
 }
 
-// member is a named value: an int64, a string or a []string.
+// jsonText is a value that is JSON already.
+type jsonText []byte
+
+// member is a named value: an int64, a string, a []string or a jsonText.
 type member struct {
 	name  string
 	value any
@@ -109,6 +112,8 @@ func appendMember(dst []byte, value any) []byte {
 		return strconv.AppendInt(dst, v, 10)
 	case string:
 		return appendJSONString(dst, strings.ToValidUTF8(v, "\uFFFD"))
+	case jsonText:
+		return append(dst, v...)
 	case []string:
 		dst = append(dst, '[')
 		for i, s := range v {

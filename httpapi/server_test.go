@@ -361,7 +361,7 @@ func TestMethodAndRoute(t *testing.T) {
 	if allow := got.header.Get("Allow"); allow != "GET, PUT, PATCH, DELETE, HEAD" {
 		t.Errorf("Allow: %s", allow)
 	}
-	a.wantProblem(404, "not_found", a.do("POST", "/v1/fetch", ""))
+	a.wantProblem(404, "not_found", a.do("POST", "/v1/fetch/", ""))
 	a.wantProblem(404, "topic_not_found", a.do("GET", "/v1/topics/none", ""))
 	a.want(200, a.do("HEAD", "/healthz", ""))
 	a.want(200, a.do("GET", "/readyz", ""))

@@ -24,7 +24,7 @@ func newMetrics(reg prometheus.Registerer, s *Server) *metrics {
 		}, []string{"route", "method", "class"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "wadi_http_request_seconds",
-			Help:    "Time from a request's headers to the end of its answer.",
+			Help:    "Time from a request's headers to the end of its answer; streams are left out.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2.5, 13),
 		}, []string{"route"}),
 		problems: prometheus.NewCounterVec(prometheus.CounterOpts{

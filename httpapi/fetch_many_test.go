@@ -73,6 +73,7 @@ func TestFetchMany(t *testing.T) {
 			[]string{manyText(0, 2, 2, 0, recordAt(1, "b")), manyText(1, 3, 3, 1, recordAt(1, "d"), recordAt(2, "e")), manyText(2, 0, 0, 0)}},
 		"times": {[]string{`"partition":1,"offset":"timestamp:3"`, `"partition":0,"offset":"timestamp:9"`}, 200,
 			[]string{manyText(1, 3, 3, 1, recordAt(2, "e")), manyText(0, 2, 2, 0)}},
+		"latest":         {[]string{`"partition":0,"offset":"latest"`}, 200, []string{manyText(0, 2, 2, 0)}},
 		"at the end":     {[]string{`"partition":0,"offset":2`}, 200, []string{manyText(0, 2, 2, 0)}},
 		"one is trimmed": {[]string{`"partition":1,"offset":0`, `"partition":0,"offset":1`}, 207, []string{manyProblem("t", 1, trimmedText), manyText(0, 2, 2, 0, recordAt(1, "b"))}},
 		"some are bad": {[]string{none, `"partition":0,"offset":1`, `"partition":3,"offset":0`}, 207,

@@ -68,13 +68,14 @@ func nextEvent(t testing.TB, in *bufio.Reader) (name, id, data string) {
 // so, and the reader goes on at another from where it was.
 func TestNginxPassesEventsOn(t *testing.T) {
 	t.Parallel()
+	binary := wadi(t) // may take its time
 	ctx, cancel := context.WithTimeout(t.Context(), followDeadline)
 	defer cancel()
 	var nodes []*Node
 	var addresses []string
 	store := (&url.URL{Scheme: "file", Path: t.TempDir()}).String()
 	for i := range 2 {
-		n, err := StartNode(ctx, NodeOptions{Name: fmt.Sprint("node-", i), Binary: wadi(t), Store: store, LogFile: filepath.Join(t.TempDir(), "log")})
+		n, err := StartNode(ctx, NodeOptions{Name: fmt.Sprint("node-", i), Binary: binary, Store: store, LogFile: filepath.Join(t.TempDir(), "log")})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,5 +1,5 @@
-# Two images: a node of Wadi (target wadi, the default) and the MinIO that
-# docker-compose.yml runs beside it (target minio).
+# Three images: a node of Wadi (target wadi, the default), and what docker-compose.yml
+# runs beside it: MinIO (target minio) and nginx (target nginx).
 
 FROM golang:1.26-alpine AS build
 WORKDIR /src
@@ -21,10 +21,18 @@ VOLUME /data
 EXPOSE 9000
 ENTRYPOINT ["minio"]
 
+# Debian's nginx, as that is what the tests and `make cluster` run on.
+FROM debian:12-slim AS nginx
+RUN apt-get update && apt-get install -y --no-install-recommends nginx && rm -rf /var/lib/apt/lists/*
+COPY deploy/nginx/nginx.conf /etc/nginx/nginx.conf
+USER www-data
+EXPOSE 8080
+ENTRYPOINT ["nginx", "-e", "stderr", "-g", "daemon off;"]
+
 FROM alpine:3 AS wadi
 RUN adduser -D -u 10001 wadi && mkdir /var/lib/wadi && chown wadi /var/lib/wadi
 COPY --from=build /out/wadi /out/make-bucket /usr/local/bin/
 USER wadi
 VOLUME /var/lib/wadi
-EXPOSE 8080
+EXPOSE 8080 8081
 ENTRYPOINT ["wadi"]

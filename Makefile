@@ -3,17 +3,23 @@
 GO          ?= go
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 20s
+SEEDS       ?= 1000
 # Real input for integration tests and `make flights`; the repository carries
 # a slice of it for machines that do not have the whole.
 FLIGHTS_DIR ?= ../shared/data
+# Of make chaos and its like: 0 is one by chance.
+SEED        ?= 0
 # Of make cluster: how many nodes, where nginx listens, where all data is.
 NODES          ?= 3
 CLUSTER_LISTEN ?= 127.0.0.1:8080
 CLUSTER_DIR    ?= wadi-data/cluster
+# Of make linearizability: the seeds 1 to HISTORIES, or SEED alone if it is not 0.
+HISTORIES      ?= 2000
+SEED           ?= 0
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build bin/wadi
@@ -58,9 +64,22 @@ test: ## unit, conformance, integration and crash tests, real MinIO included
 	$(GO) test -timeout 15m -tags failpoints -run 'Crash' ./localstack/...
 	$(MAKE) --no-print-directory mutants
 
+.PHONY: simulate
+simulate: ## the catalog's schedules, random and named, SEEDS=1000 seeds each
+	$(GO) test ./catalog -timeout 120m -run 'TestSimulation$$|TestSchedule' -simulation.seeds=$(SEEDS)
+
 .PHONY: race
 race: ## the unit tests under the race detector
 	$(GO) test -race -timeout 30m ./...
+
+.PHONY: linearizability
+linearizability: ## check HISTORIES histories of nodes that fail, or that of one SEED
+	cd localstack/linear && $(GO) test -count=1 -timeout 60m -run '^TestLinearizability$$' \
+		-args -linear.histories=$(HISTORIES) -linear.seed=$(SEED)
+
+.PHONY: linear-processes
+linear-processes: ## check 36 histories of real nodes on MinIO, killed and frozen
+	cd localstack/linear && $(GO) test -count=1 -timeout 15m -run '^TestProcesses$$' -args -linear.processes=36 -linear.seed=$(SEED)
 
 .PHONY: mutants
 mutants: ## leave out one safety rule at a time; each must turn its test red
@@ -81,6 +100,22 @@ bench: build ## produce and replay beside the raw store, in one run
 .PHONY: flights
 flights: build ## produce and replay all 3,000,000 flights on MinIO with kill -9, and compare
 	$(GO) run ./localstack/cmd/flights --wadi ./bin/wadi --input $(FLIGHTS_DIR)/flights-3m.ndjson.gz
+
+.PHONY: chaos
+chaos: build ## at least 100 faults and 1,000,000 acknowledged records on 3 to 5 nodes; SEED=N repeats one
+	$(GO) run ./localstack/cmd/chaos --wadi ./bin/wadi --seed $(SEED) --cycles 100 --duration 10m --faults-min 100 --records-min 1000000
+
+.PHONY: chaos-long
+chaos-long: build ## 1,000 cycles of faults, which take hours
+	$(GO) run ./localstack/cmd/chaos --wadi ./bin/wadi --seed $(SEED) --cycles 1000 --faults-min 1000 --records-min 5000000
+
+.PHONY: takeover
+takeover: build ## kill the leader under load, and measure how long producers wait
+	$(GO) run ./localstack/cmd/chaos --wadi ./bin/wadi --seed $(SEED) --scenario takeover --rounds 10
+
+.PHONY: rolling
+rolling: build ## restart all nodes under load, with no failed request
+	$(GO) run ./localstack/cmd/chaos --wadi ./bin/wadi --seed $(SEED) --scenario rolling --rounds 5
 
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck

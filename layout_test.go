@@ -32,6 +32,7 @@ var layers = []struct {
 	{"cmd/", 6},
 	{"localstack", 7},
 	{"docs", 8},
+	{"deploy", 8},
 }
 
 func layerOf(path string) (layer int, ok bool) {

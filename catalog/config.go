@@ -89,7 +89,7 @@ func DefaultConfig() Config {
 		AbandonedMin:   50 * time.Millisecond,
 		AbandonedMax:   150 * time.Millisecond,
 		UnreachableMax: 5 * time.Second,
-		HandOverMax:    5 * time.Second,
+		HandOverMax:    3 * time.Second,
 		RecentFor:      5 * time.Second,
 		WatchInterval:  500 * time.Millisecond,
 		ExpireInterval: time.Hour,

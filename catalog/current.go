@@ -80,7 +80,7 @@ func (c *Catalog) follow(ctx context.Context) error {
 				return err
 			}
 		}
-		if len(slots) < objstore.ListPageMax && (len(slots) == 0 || !c.replica.atClaim) {
+		if len(slots) < objstore.ListPageMax && (len(slots) == 0 || !c.replica.atClaim || mutant.On(mutant.SkipListAfterFound)) {
 			c.publish(ctx, sent)
 			return nil
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/wadilog/wadi/catalog/journal"
+	"github.com/wadilog/wadi/internal/mutant"
 )
 
 // following is what a node has under way with the leader of one epoch. It
@@ -21,8 +22,10 @@ type following struct {
 	ctx context.Context // of the requests to this leader
 	end context.CancelFunc
 
-	pulling   bool      // a Pull is under way
-	pullAfter time.Time // none before this
+	pulling   bool               // a Pull is under way
+	endPull   context.CancelFunc // of that one
+	pullEnded bool               // it was ended by this node
+	pullAfter time.Time          // none before this
 	// lost says that the last Pull failed, or that the leader does not lead any
 	// more. From then on the bucket says what comes next.
 	lost bool
@@ -214,7 +217,7 @@ func (c *Catalog) settleFlights() {
 	}
 	kept := f.flights[:0]
 	for _, fl := range f.flights {
-		if fl.results != nil && fl.slot <= c.replica.last {
+		if fl.results != nil && (fl.slot <= c.replica.last || mutant.On(mutant.SkipAwaitReplica)) {
 			for i, p := range fl.proposals {
 				c.settle(p, fl.results[i])
 			}
@@ -265,8 +268,9 @@ func (c *Catalog) pull() {
 	if c.resigning.Load() {
 		request.Address = ""
 	}
+	ctx, cancel := context.WithTimeout(f.ctx, c.cfg.PullWait+pullGrace)
+	f.endPull = cancel
 	c.peerTasks.Go(func() {
-		ctx, cancel := context.WithTimeout(f.ctx, c.cfg.PullWait+pullGrace)
 		defer cancel()
 		answer, err := c.peers.Pull(ctx, f.address, request)
 		select {
@@ -276,10 +280,21 @@ func (c *Catalog) pull() {
 	})
 }
 
+// withdraw ends the Pull under way, and with it the leader's belief that this
+// node could lead next.
+func (c *Catalog) withdraw() {
+	if f := c.following; f != nil && f.pulling {
+		f.pullEnded = true
+		f.endPull()
+	}
+}
+
 func (c *Catalog) takePull(ctx context.Context, p pulled) error {
 	f := p.following
 	f.pulling = false
-	if f != c.following {
+	ended := f.pullEnded
+	f.pullEnded = false
+	if f != c.following || p.err != nil && ended {
 		return nil
 	}
 	if p.err != nil {
@@ -292,7 +307,7 @@ func (c *Catalog) takePull(ctx context.Context, p pulled) error {
 	f.lost, f.nobody, f.backoff = false, false, 0
 	err := c.applyPulled(ctx, p.after, p.answer.Entries)
 	if p.answer.Resigned && f == c.following {
-		c.claimNow = p.answer.Successor == c.cfg.Address
+		c.claimNow = p.answer.Successor == c.cfg.Address && !c.resigning.Load()
 		f.pullAfter = time.Now().Add(peerBackoffMin)
 		c.loseLeader(errResigned)
 	}

@@ -189,11 +189,12 @@ func TestRequestIsTakenOnce(t *testing.T) {
 // follower that may lead.
 func TestResign(t *testing.T) {
 	inGroup(t, 3, func(g *group) {
+		g.commit(1)
 		g.commit(2)
 		if err := g.nodes[1].Resign(g.Context()); err != nil { // a follower: at once
 			t.Fatal(err)
 		}
-		time.Sleep(time.Second) // its next pull has told the leader
+		synctest.Wait()
 		begun := time.Now()
 		if err := g.nodes[0].Resign(g.Context()); err != nil {
 			t.Fatal(err)
@@ -203,7 +204,7 @@ func TestResign(t *testing.T) {
 		}
 		g.end(0)
 		begun = time.Now()
-		if base := g.commit(2); base != 1 {
+		if base := g.commit(2); base != 2 {
 			t.Errorf("offset %d", base)
 		}
 		if took := time.Since(begun); took > 100*time.Millisecond {

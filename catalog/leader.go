@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/wadilog/wadi/catalog/journal"
+	"github.com/wadilog/wadi/internal/mutant"
 )
 
 // claimsInARowMax bounds the claims that are tried without a pause.
@@ -169,7 +170,7 @@ func (c *Catalog) resend(ctx context.Context, proposals []*Proposal) error {
 func ownProposals(proposals []*Proposal) []*Proposal {
 	own := proposals[:0:0]
 	for _, p := range proposals {
-		if p.origin != nil {
+		if p.origin != nil && !mutant.On(mutant.SkipFailForwarded) {
 			p.resolve(Result{}, fmt.Errorf("%w: this node leads no more", ErrUnknownOutcome))
 		} else {
 			own = append(own, p)
@@ -183,7 +184,7 @@ func (c *Catalog) dropForwarded() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, p := range c.queue {
-		if p.origin != nil {
+		if p.origin != nil && !mutant.On(mutant.SkipFailForwarded) {
 			c.queueBytes -= p.size
 		}
 	}
@@ -253,6 +254,9 @@ func (c *Catalog) writeSlot(ctx context.Context) error {
 	}
 	c.replica = &next
 	c.relay.append(&e)
+	if mutant.On(mutant.SkipFirstPut) {
+		written.First, questions = true, append(questions, c.takeQuestions()...)
+	}
 	if written.First {
 		c.publish(ctx, sent)
 		c.answer(questions)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/wadilog/wadi/catalog/journal"
+	"github.com/wadilog/wadi/internal/mutant"
 )
 
 // Limits of a leader.
@@ -20,7 +21,7 @@ const (
 	// repeats only those that it has under way.
 	batchesKept = 64
 	// successorAge is how long after its last Pull a follower may be asked to lead.
-	successorAge = 3 * time.Second
+	successorAge = time.Second
 	// followersMax bounds the followers that are remembered as successors.
 	followersMax = 1000
 )
@@ -39,6 +40,7 @@ type relay struct {
 	resigns  bool          // no edits are taken any more
 	resigned bool          // and none are written
 	heir     string        // address of the node that should claim next
+	chosenAt time.Time     // when it was chosen
 	since    time.Time     // when the PUT of the slot under way began; zero if none is
 
 	recent    []*relayed // the newest entries, without a gap
@@ -192,13 +194,13 @@ func (r *relay) take(ctx context.Context, request ForwardRequest) (*batch, error
 		if s == nil {
 			s = &session{batches: map[uint64]*batch{}}
 		}
-		if request.Seq <= s.taken {
+		if request.Seq <= s.taken && !mutant.On(mutant.SkipForwardOnce) {
 			if b := s.batches[request.Seq]; b != nil {
 				return b, nil
 			}
 			return nil, errForgotten
 		}
-		if request.Seq == s.taken+1 {
+		if request.Seq == s.taken+1 || mutant.On(mutant.SkipForwardOnce) && request.Seq <= s.taken || mutant.On(mutant.SkipForwardOrder) {
 			return r.takeNext(s, request)
 		}
 		changed := r.changed
@@ -278,6 +280,7 @@ func (c *Catalog) ServePull(ctx context.Context, request PullRequest) (PullAnswe
 		}
 		r.mu.Lock()
 		if err != nil {
+			delete(r.followers, request.Address) // it went away, or does not want to lead
 			return PullAnswer{}, err
 		}
 	}
@@ -359,19 +362,22 @@ func (r *relay) resign() {
 }
 
 // chooseSuccessor says that nothing is written any more, and by whom it should
-// be from now on: the follower that asked last. "" if there is none.
+// be from now on: the follower that asked last. One that does not claim in time
+// gives way to another. "" if there is none.
 func (r *relay) chooseSuccessor() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.heir != "" {
+	if r.heir != "" && time.Since(r.chosenAt) < r.cfg.PullWait {
 		return r.heir
 	}
+	passedOver := r.heir
 	var newest time.Time
 	for address, at := range r.followers {
-		if time.Since(at) <= successorAge && at.After(newest) {
+		if address != passedOver && time.Since(at) <= successorAge && at.After(newest) {
 			r.heir, newest = address, at
 		}
 	}
+	r.chosenAt = time.Now()
 	r.resigned = r.heir != ""
 	r.broadcast()
 	return r.heir
@@ -395,6 +401,7 @@ func (c *Catalog) handOver(ctx context.Context, timer *time.Timer) error {
 		c.handOverEnd = time.Now().Add(c.cfg.HandOverMax)
 	}
 	if !c.leader || c.relay.chooseSuccessor() == "" || time.Now().After(c.handOverEnd) {
+		c.withdraw()
 		close(c.resigned)
 		return nil
 	}

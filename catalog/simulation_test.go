@@ -2,302 +2,338 @@ package catalog_test
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
-	"io"
-	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/oklog/ulid/v2"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/wadilog/wadi/catalog"
+	"github.com/wadilog/wadi/catalog/catalogtest"
 	"github.com/wadilog/wadi/catalog/journal"
 	"github.com/wadilog/wadi/internal/objstore/faultstore"
-	"github.com/wadilog/wadi/internal/objstore/memstore"
-	"github.com/wadilog/wadi/internal/recordbatch"
 )
 
 var (
 	simulationSeed  = flag.Uint64("simulation.seed", 0, "run this seed alone")
-	simulationSeeds = flag.Int("simulation.seeds", 150, "how many seeds to run")
+	simulationSeeds = flag.Int("simulation.seeds", 100, "how many seeds to run of each schedule")
+	simulationLog   = flag.Bool("simulation.log", false, "show what the nodes log")
 )
 
-// TestSimulation lets several nodes commit through one bucket whose requests
-// fail in every way that there is, in virtual time, with nodes that end and
-// begin anew and with snapshots every few slots. At the end a replica of the
-// healed bucket must hold every acknowledged commit where its writer was told,
-// once, and nothing that its writer was told is not there.
-func TestSimulation(t *testing.T) {
+// failedSeedsMax is after how many seeds that failed the rest is left out.
+const failedSeedsMax = 3
+
+// simulateSeeds runs a schedule for many seeds, as many at once as there are
+// cores. A seed decides on all faults; how goroutines interleave, and how long a
+// node waits before it claims, differs a little from run to run.
+func simulateSeeds(t *testing.T, run func(t *testing.T, seed uint64)) {
+	t.Helper()
+	first, last := uint64(1), uint64(*simulationSeeds)
 	if *simulationSeed != 0 {
-		runSimulation(t, *simulationSeed)
-		return
+		first, last = *simulationSeed, *simulationSeed
 	}
-	for i := range *simulationSeeds {
-		seed := uint64(i + 1)
-		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { runSimulation(t, seed) })
+	var failed atomic.Int32
+	for seed := first; seed <= last; seed++ {
+		t.Run(fmt.Sprintf("seed=%d", seed), func(inner *testing.T) {
+			inner.Parallel()
+			if failed.Load() >= failedSeedsMax {
+				inner.SkipNow()
+			}
+			synctest.Test(inner, func(t *testing.T) { run(t, seed) })
+			if inner.Failed() {
+				failed.Add(1)
+				inner.Logf("alone: go test ./catalog -run '^%s$' -simulation.seed=%d -simulation.log", t.Name(), seed)
+			}
+		})
 	}
 }
 
-func runSimulation(t *testing.T, seed uint64) {
-	synctest.Test(t, func(t *testing.T) {
-		rng := rand.New(rand.NewPCG(seed, 7))
-		w := newSimulatedWorld()
-		w.createTopic(t)
+const (
+	simulatedPartitions = 3
+	// simulatedTime is how long faults go on in a schedule.
+	simulatedTime = 45 * time.Second
+	// recoveryMax is how long after the last fault every node must have committed.
+	recoveryMax = 20 * time.Second
+)
 
-		var clients sync.WaitGroup
-		for n := range 2 + rng.IntN(2) {
-			s := w.newNode(n, seed+uint64(n)<<32)
-			clients.Go(func() { s.produce(t, rand.New(rand.NewPCG(seed, uint64(n)))) })
+// TestSimulation lets several nodes commit through one bucket and one network
+// whose requests fail in every way that there is, in virtual time, while nodes
+// end, begin anew and sleep at every step, are cut off from each other and from
+// the store, and hand the lead over, with snapshots every few slots. No answer
+// that anybody gets may be wrong, and when faults stop, every node commits again
+// within a bounded time.
+func TestSimulation(t *testing.T) {
+	var reached tally
+	t.Cleanup(func() { reached.check(t) }) // all seeds have run then
+	simulateSeeds(t, func(t *testing.T, seed uint64) {
+		s := newSimulation(t, seed)
+		s.createTopic()
+		for i, m := range s.members {
+			s.nodes.Go(func() { s.supervise(m, rand.New(rand.NewPCG(seed, uint64(1000+i)))) })
 		}
-		clients.Wait()
-		w.verify(t)
+		for i, m := range s.members {
+			c := &client{sim: s, rng: rand.New(rand.NewPCG(seed, uint64(2000+i))), home: m}
+			s.clients.Go(c.run)
+		}
+		s.disturb()
+		s.calmDown()
+		s.clients.Wait()
+		s.expectLive()
+		s.verify()
+		close(s.done)
+		s.nodes.Wait()
+		reached.add(s)
 	})
 }
 
-const simulatedPartitions = 3
-
-// simulatedWorld is the bucket, and what its users were told.
-type simulatedWorld struct {
-	store *memstore.Store
-	topic catalog.TopicID
-
-	mu     sync.Mutex
-	acked  [simulatedPartitions]catalog.Offset // end of what was acknowledged
-	landed map[commitKey]landing               // committed, with the offset that its writer was told
-	sent   map[catalog.ObjectID]commitKey      // every object that was part of a commit
+// tally counts what the schedules came upon, so that they are known to reach
+// what they are made for.
+type tally struct {
+	mu      sync.Mutex
+	seeds   int
+	reached map[string]int
 }
 
-// commitKey names a commit, which may have been sent several times with
-// different objects.
-type commitKey struct {
-	node catalog.NodeID
-	upto uint64
-}
-
-type landing struct {
-	partition int32
-	base      catalog.Offset // -1: its writer was told that it is committed, not where
-	records   int32
-}
-
-func newSimulatedWorld() *simulatedWorld {
-	return &simulatedWorld{
-		store:  memstore.New(),
-		topic:  uuid.New(),
-		landed: map[commitKey]landing{},
-		sent:   map[catalog.ObjectID]commitKey{},
+func (c *tally) add(s *simulation) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.seeds++
+	if c.reached == nil {
+		c.reached = map[string]int{}
+	}
+	for what, n := range map[string]int{
+		"slots": len(s.witness.chain), "claims": s.witness.claims, "void claims": s.witness.void,
+		"slots written again": s.witness.repeats, "entries from a leader": s.witness.handedOut,
+		"requests between nodes": s.network.Count(), "ends": int(s.crashes.Load()), "sleeps": int(s.sleeps.Load()),
+		"leads handed over": int(s.handedOver.Load()),
+	} {
+		c.reached[what] += n
 	}
 }
 
-func (w *simulatedWorld) createTopic(t *testing.T) {
-	s := w.newNode(100, 0)
-	s.faults.Reset()
-	s.start()
-	defer s.stop()
-	create := catalog.CreateTopic{ID: w.topic, Name: "flights", Partitions: simulatedPartitions, Config: catalog.DefaultTopicConfig()}
-	if r, err := s.catalog.Propose(t.Context(), create); err != nil || r.Err != nil {
-		t.Fatalf("create topic: %v, %v", err, r.Err)
-	}
-}
+// tallySeedsMin is from how many seeds on a schedule should have come upon
+// everything.
+const tallySeedsMin = 100
 
-// simulatedNode is a catalog with one writer on top, which ends and begins anew.
-type simulatedNode struct {
-	world   *simulatedWorld
-	name    string
-	faults  *faultstore.Store
-	catalog *catalog.Catalog
-	stop    func()
-}
+// rare needs a claimer that cannot reach the leader and sleeps while that one
+// moves on; the named schedules see to it.
+const rare = "void claims"
 
-func (w *simulatedWorld) newNode(n int, seed uint64) *simulatedNode {
-	faults := faultstore.New(w.store)
-	faults.Randomize(seed, faultstore.Probabilities{
-		FailBefore: 0.02, FailAfter: 0.03, LoseRequest: 0.02, LoseResponse: 0.04, Throttle: 0.02,
-		Hang: 0.02, Conflict: 0.03, ExistsByOwnWrite: 0.03, LandLate: 0.04, CutRead: 0.01,
-		Delay: 0.3, DelayMax: 300 * time.Millisecond, LateMax: 5 * time.Second,
-	})
-	return &simulatedNode{world: w, name: fmt.Sprintf("node-%d", n), faults: faults}
-}
-
-func (s *simulatedNode) start() {
-	logger := slog.New(slog.NewTextHandler(io.Discard, nil))
-	j, err := journal.New(journal.DefaultConfig(), s.faults, "000", logger, prometheus.NewRegistry())
-	if err != nil {
-		panic(err)
-	}
-	cfg := catalog.DefaultConfig()
-	cfg.Address = s.name
-	cfg.SnapshotSlots = 12
-	s.catalog, err = catalog.New(cfg, j, nil, logger, prometheus.NewRegistry())
-	if err != nil {
-		panic(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- s.catalog.Run(ctx) }()
-	s.stop = func() {
-		cancel()
-		if err := <-ended; err != nil {
-			panic(fmt.Sprintf("%s: %v", s.name, err))
+func (c *tally) check(t *testing.T) {
+	t.Logf("%d schedules: %v", c.seeds, c.reached)
+	for what, n := range c.reached {
+		if n == 0 && c.seeds >= tallySeedsMin && what != rare {
+			t.Errorf("no schedule came upon: %s", what)
 		}
 	}
-	<-s.catalog.Ready()
 }
 
-// produce commits one segment after another under one node id, and starts the
-// node anew now and then. What it could not learn it resends, as a node does
-// that replays its write-ahead buffer.
-func (s *simulatedNode) produce(t *testing.T, rng *rand.Rand) {
-	s.start()
-	defer func() { s.stop() }()
-	id := uuid.New()
+type simulation struct {
+	*cluster
+	seed    uint64
+	rng     *rand.Rand // of the goroutine that runs the schedule
+	members []*member
+	topic   catalog.TopicID
+	ends    time.Time
+
+	nodes, clients sync.WaitGroup
+	done           chan struct{} // closed when nodes must end for good
+	calm           atomic.Bool   // no more faults
+	producers      sync.Map      // ids that were given out
+	handedOver     atomic.Int64  // leads
+}
+
+func newSimulation(t *testing.T, seed uint64) *simulation {
+	s := &simulation{
+		cluster: newCluster(t), seed: seed, rng: rand.New(rand.NewPCG(seed, 7)), topic: uuid.New(),
+		ends: time.Now().Add(simulatedTime), done: make(chan struct{}),
+	}
+	storeFaults := faultstore.Probabilities{
+		FailBefore: 0.01, FailAfter: 0.015, LoseRequest: 0.01, LoseResponse: 0.02, Throttle: 0.01,
+		Hang: 0.01, Conflict: 0.015, ExistsByOwnWrite: 0.015, LandLate: 0.02, CutRead: 0.01,
+		Delay: 0.1, DelayMax: 300 * time.Millisecond, LateMax: 5 * time.Second,
+	}
+	for i := range 2 + s.rng.IntN(4) {
+		m := s.newMember(fmt.Sprintf("node-%d", i))
+		m.faults.Randomize(seed+uint64(i)<<32, storeFaults)
+		m.steps = steps{
+			seed: seed + uint64(i)<<32, latencyMax: 8 * time.Millisecond,
+			crash: 0.002, sleep: 0.003, sleepMax: 15 * time.Second, downtimeMax: 5 * time.Second,
+		}
+		slots := 4 + s.rng.IntN(12)
+		m.config = func(c *catalog.Config) { c.SnapshotSlots = slots }
+		s.members = append(s.members, m)
+	}
+	s.network.Randomize(seed, catalogtest.Probabilities{
+		LoseRequest: 0.02, LoseAnswer: 0.03, Repeat: 0.03, ArriveLate: 0.02, LateMax: 20 * time.Second,
+		Delay: 0.3, DelayMax: 100 * time.Millisecond,
+	})
+	return s
+}
+
+func (s *simulation) over() bool { return time.Now().After(s.ends) }
+
+// createTopic makes the topic that all clients commit to.
+func (s *simulation) createTopic() {
+	m := s.newMember("first")
+	l := m.startReady()
+	defer l.stop()
+	create := catalog.CreateTopic{ID: s.topic, Name: "flights", Partitions: simulatedPartitions, Config: catalog.DefaultTopicConfig()}
+	if r, err := l.propose(context.Background(), create); err != nil || r.Err != nil {
+		s.tb.Fatalf("create topic: %v, %v", err, r.Err)
+	}
+}
+
+// supervise starts a node anew whenever it has ended.
+func (s *simulation) supervise(m *member, rng *rand.Rand) {
 	for {
-		r, err := s.propose(t, catalog.RegisterNode{Node: id}, rng)
-		if err == nil && r.Err == nil {
-			break
+		l := m.start()
+		select {
+		case <-s.done:
+			l.stop()
+			return
+		case <-l.ended:
+			l.stop()
+		}
+		if !s.calm.Load() {
+			time.Sleep(time.Duration(rng.Int64N(int64(m.steps.downtimeMax))))
 		}
 	}
-	last := uint64(0)
-	for range 15 + rng.IntN(25) {
-		switch rng.IntN(12) {
+}
+
+// disturb does things to nodes and ways between them until the schedule is over.
+func (s *simulation) disturb() {
+	for !s.over() {
+		time.Sleep(time.Duration(s.rng.IntN(4000)) * time.Millisecond)
+		m, other := s.members[s.rng.IntN(len(s.members))], s.members[s.rng.IntN(len(s.members))]
+		lasts := time.Duration(s.rng.IntN(10_000)) * time.Millisecond
+		bothWays := s.rng.IntN(2) == 0
+		switch s.rng.IntN(8) {
 		case 0:
-			s.stop()
-			time.Sleep(time.Duration(rng.IntN(5000)) * time.Millisecond)
-			s.start()
+			if l := m.current(); l != nil {
+				l.dead.Store(true)
+				l.cancel()
+			}
 		case 1:
-			time.Sleep(time.Duration(rng.IntN(3000)) * time.Millisecond)
-		}
-		s.confirm(t, rng)
-		edit := s.commit(id, last, rng)
-		for !s.commitOnce(t, edit, rng) {
-			// Uploaded anew, as after a crash.
-			edit.Object.ID = ulid.Make()
-		}
-		last = edit.Upto
-	}
-}
-
-func (s *simulatedNode) propose(t *testing.T, e catalog.Edit, rng *rand.Rand) (catalog.Result, error) {
-	// Short enough to give up now and then while the edit is under way.
-	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(100+rng.IntN(4000))*time.Millisecond)
-	defer cancel()
-	return s.catalog.Propose(ctx, e)
-}
-
-func (s *simulatedNode) commit(id catalog.NodeID, last uint64, rng *rand.Rand) catalog.CommitSegment {
-	records := int32(1 + rng.IntN(5))
-	partition := int32(rng.IntN(simulatedPartitions))
-	return catalog.CommitSegment{
-		Node:   id,
-		After:  last,
-		Upto:   last + 1 + uint64(rng.IntN(3)),
-		Object: catalog.NewObject{ID: ulid.Make(), Kind: catalog.SegmentObject, Size: 4096, IndexPos: 1024},
-		Units: []catalog.Unit{{Appends: []catalog.Append{{
-			Partition: catalog.TopicPartition{Topic: s.world.topic, Partition: partition},
-			Len:       1024, Records: records, Expected: catalog.AnyOffset, Producer: recordbatch.NoProducer,
-		}}}},
-	}
-}
-
-// commitOnce sends a commit and returns whether its fate is known.
-func (s *simulatedNode) commitOnce(t *testing.T, edit catalog.CommitSegment, rng *rand.Rand) bool {
-	key := commitKey{edit.Node, edit.Upto}
-	s.world.mu.Lock()
-	s.world.sent[edit.Object.ID] = key
-	s.world.mu.Unlock()
-	r, err := s.propose(t, edit, rng)
-	a := edit.Units[0].Appends[0]
-	var order *catalog.CommitOrderError
-	switch {
-	case err != nil:
-		return false // nor does ErrNotCommitted say what became of earlier attempts
-	case errors.As(r.Err, &order) && order.Last == edit.Upto:
-		s.world.committed(key, landing{partition: a.Partition.Partition, base: -1, records: a.Records})
-		return true
-	case r.Err != nil:
-		t.Errorf("%s: commit after %d: %v", s.name, edit.After, r.Err)
-		return true
-	case r.Units[0].Err != nil:
-		t.Errorf("%s: unit refused: %v", s.name, r.Units[0].Err)
-		return true
-	}
-	s.world.committed(key, landing{partition: a.Partition.Partition, base: r.Units[0].Appends[0].Base, records: a.Records})
-	return true
-}
-
-func (w *simulatedWorld) committed(id commitKey, l landing) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.landed[id] = l
-	if l.base >= 0 {
-		w.acked[l.partition] = max(w.acked[l.partition], l.base+catalog.Offset(l.records))
-	}
-}
-
-// confirm asks for an end offset, which must hold all that was acknowledged
-// before the question, whoever took it.
-func (s *simulatedNode) confirm(t *testing.T, rng *rand.Rand) {
-	p := int32(rng.IntN(simulatedPartitions))
-	s.world.mu.Lock()
-	before := s.world.acked[p]
-	s.world.mu.Unlock()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	view, err := s.catalog.Confirm(ctx)
-	if err != nil {
-		return
-	}
-	if end := view.Partition(catalog.TopicPartition{Topic: s.world.topic, Partition: p}).End(); end < before {
-		t.Errorf("%s: end offset of partition %d is %d after %d was acknowledged", s.name, p, end, before)
-	}
-}
-
-// verify compares a fresh replica of the healed bucket with what was told.
-func (w *simulatedWorld) verify(t *testing.T) {
-	time.Sleep(time.Minute) // late writes have landed
-	s := w.newNode(200, 0)
-	s.faults.Reset()
-	s.start()
-	defer s.stop()
-	view, err := s.catalog.Confirm(t.Context())
-	if err != nil {
-		t.Fatalf("confirm: %v", err)
-	}
-	if err := catalog.CheckAll(view); err != nil {
-		t.Errorf("invariant: %v", err)
-	}
-	found := map[commitKey]int{}
-	for p := range int32(simulatedPartitions) {
-		part := view.Partition(catalog.TopicPartition{Topic: w.topic, Partition: p})
-		next := catalog.Offset(0)
-		for next < part.End() {
-			for _, x := range part.Extents(next, 100) {
-				if x.Base != next {
-					t.Errorf("partition %d: extent at %d, expected %d", p, x.Base, next)
-				}
-				next = x.Base + catalog.Offset(x.Records)
-				key := w.sent[x.Object]
-				found[key]++
-				l, ok := w.landed[key]
-				switch {
-				case !ok:
-					t.Errorf("partition %d: a phantom at %d", p, x.Base)
-				case l.partition != p || l.records != x.Records || l.base >= 0 && l.base != x.Base:
-					t.Errorf("partition %d: %+v was told, it is %+v", p, l, x)
-				}
+			s.network.Freeze(m.address)
+			time.AfterFunc(2*lasts, func() { s.network.Resume(m.address) })
+		case 2, 3:
+			s.network.Cut(m.address, other.address)
+			if bothWays {
+				s.network.Cut(other.address, m.address)
+			}
+			time.AfterFunc(lasts, func() {
+				s.network.Mend(m.address, other.address)
+				s.network.Mend(other.address, m.address)
+			})
+		case 4:
+			outage := faultstore.Hanging
+			if bothWays {
+				outage = faultstore.Refusing
+			}
+			m.faults.SetOutage(outage)
+			time.AfterFunc(lasts, func() { m.faults.SetOutage(faultstore.Up) })
+		case 5:
+			skew := 60 * 365 * 24 * time.Hour
+			if bothWays {
+				skew = -skew
+			}
+			m.faults.SetSkew(skew)
+			time.AfterFunc(lasts, func() { m.faults.SetSkew(0) })
+		default:
+			if l := m.current(); l != nil {
+				s.handOver(l, bothWays)
 			}
 		}
 	}
-	for id, l := range w.landed {
-		if found[id] != 1 {
-			t.Errorf("commit %+v is there %d times", l, found[id])
+}
+
+// handOver lets a node resign, and end if that is wanted.
+func (s *simulation) handOver(l *life, ends bool) {
+	s.clients.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if leads := s.witness.leader() == l.member.address; l.Resign(ctx) == nil && leads && s.witness.leader() != l.member.address {
+			s.handedOver.Add(1)
+		}
+		if ends {
+			l.cancel()
+		}
+	})
+}
+
+// calmDown ends all faults but those that are under way already.
+func (s *simulation) calmDown() {
+	s.calm.Store(true)
+	s.stepsEnd.Store(true)
+	s.network.Reset()
+	for _, m := range s.members {
+		m.faults.Reset()
+	}
+}
+
+// expectLive commits something through every node.
+func (s *simulation) expectLive() {
+	deadline := s.ends.Add(recoveryMax + 4*time.Second) // disturb may end a pause late
+	ctx, cancel := context.WithDeadline(context.Background(), deadline)
+	defer cancel()
+	var all sync.WaitGroup
+	for i, m := range s.members {
+		all.Go(func() {
+			create := catalog.CreateTopic{Name: fmt.Sprintf("last-%d", i), Partitions: 1, Config: catalog.DefaultTopicConfig()}
+			for ctx.Err() == nil {
+				l := m.current()
+				if l == nil {
+					time.Sleep(50 * time.Millisecond)
+					continue
+				}
+				create.ID = uuid.New()
+				r, err := l.propose(ctx, create)
+				if err == nil && r.Err == nil {
+					return
+				}
+				s.logger.Info("not live yet", "node", m.address, "err", err)
+				time.Sleep(50 * time.Millisecond)
+			}
+			s.tb.Errorf("not live: %s cannot commit %s after the last fault", m.address, recoveryMax)
+		})
+	}
+	all.Wait()
+}
+
+// verify compares every node, and a fresh one, with the journal.
+func (s *simulation) verify() {
+	time.Sleep(30 * time.Second) // late writes have landed
+	fresh := s.newMember("fresh")
+	l := fresh.startReady()
+	defer l.stop()
+	for _, m := range append(s.members, fresh) {
+		l := m.current()
+		if l == nil {
+			s.tb.Errorf("%s is down in the end", m.address)
+			continue
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		view := l.confirm(ctx)
+		cancel()
+		if view == nil {
+			s.tb.Errorf("%s cannot confirm in the end", m.address)
+			continue
+		}
+		s.witness.checkWhole(m.address, view)
+		if err := catalog.CheckAll(view); err != nil {
+			s.tb.Errorf("%s: invariant: %v", m.address, err)
 		}
 	}
+	s.witness.checkPhantoms()
+	j, err := journal.New(journal.DefaultConfig(), s.witness, "000", s.logger, nil)
+	if err != nil {
+		s.tb.Fatal(err)
+	}
+	s.witness.checkSnapshots(j)
 }

@@ -366,8 +366,12 @@ func TestEveryMetricIsListed(t *testing.T) {
 			}
 		}
 	}
-	if seen < len(documented)-5 {
-		t.Errorf("%d names of metrics were found in the source, %d are documented", seen, len(documented))
+	names := map[string]bool{} // some stand in more than one table
+	for _, d := range documented {
+		names[d[1]] = true
+	}
+	if seen < len(names)-5 {
+		t.Errorf("%d names of metrics were found in the source, %d are documented", seen, len(names))
 	}
 }
 

@@ -2,9 +2,9 @@ package docs
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,13 +13,15 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/wadilog/wadi/localstack"
 )
 
 var update = flag.Bool("update", false, "write the outputs of the README's tour anew")
 
 const (
-	tourBegin = "<!-- tour:begin -->"
-	tourEnd   = "<!-- tour:end -->"
+	tourMark    = "tour"    // <!-- tour:begin --> … <!-- tour:end -->
+	clusterMark = "cluster" // the same of the section about several nodes
 	// tourAddress is what the README says; the test puts a free port in its place.
 	tourAddress = "127.0.0.1:8080"
 	// blockTimeout bounds one block of the tour.
@@ -38,19 +40,52 @@ type tourBlock struct {
 // block by a shell of its own, in a folder with nothing but the binary and the
 // sample, and compares what they print with what the README shows.
 func TestTour(t *testing.T) {
-	readme := readFile(t, "README.md")
-	before, tour, after := cutTour(t, readme)
-	parts, blocks := parseTour(t, tour, 1+strings.Count(before+tourBegin, "\n"))
-	if len(blocks) < 10 {
-		t.Fatalf("the tour has %d blocks", len(blocks))
+	dir := tourFolder(t)
+	takeTour(t, dir, tourMark, 10)
+	for _, left := range []string{"wadi.pid", "wadi-data"} {
+		if _, err := os.Stat(filepath.Join(dir, left)); err != nil {
+			t.Errorf("the tour ran elsewhere: %v", err)
+		}
+	}
+}
+
+// TestClusterTour does the same with the section about several nodes. The targets
+// of make are those of the Makefile; what they would build is there.
+func TestClusterTour(t *testing.T) {
+	if _, err := localstack.FindNginx(); errors.Is(err, localstack.ErrNoNginx) && os.Getenv("CI") != "true" {
+		t.Skip(err)
+	}
+	// That takes longer than a block may.
+	if _, err := localstack.Install(t.Context(), localstack.MinIOTool()); err != nil {
+		t.Fatal(err)
 	}
 	dir := tourFolder(t)
+	if err := os.WriteFile(filepath.Join(dir, "Makefile"), []byte(readFile(t, "Makefile")), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	build := exec.Command("go", "build", "-o", filepath.Join(dir, "bin", "cluster"), "./localstack/cmd/cluster")
+	build.Dir = ".."
+	if output, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	takeTour(t, dir, clusterMark, 4)
+}
+
+// takeTour runs the blocks of a part of the README in a folder.
+func takeTour(t *testing.T, dir, mark string, blocksMin int) {
+	t.Helper()
+	begin, end := "<!-- "+mark+":begin -->", "<!-- "+mark+":end -->"
+	before, tour, after := cutTour(t, readFile(t, "README.md"), begin, end)
+	parts, blocks := parseTour(t, tour, 1+strings.Count(before+begin, "\n"))
+	if len(blocks) < blocksMin {
+		t.Fatalf("the tour has %d blocks", len(blocks))
+	}
 	address := freeAddress(t)
 	for i := range blocks {
 		b := &blocks[i]
 		output, err := runBlock(t, dir, address, b.script)
 		if err != nil {
-			t.Fatalf("README.md:%d: %v\n%s\nit printed:\n%s\nlog of the node:\n%s", b.line, err, b.script, output, tailOf(filepath.Join(dir, "wadi.log")))
+			t.Fatalf("README.md:%d: %v\n%s\nit printed:\n%s\nlog:\n%s", b.line, err, b.script, output, logsOf(dir))
 		}
 		if same := normalize(output) == normalize(b.output); *update && !same {
 			b.output = output
@@ -58,22 +93,17 @@ func TestTour(t *testing.T) {
 			t.Errorf("README.md:%d: the output has changed; run with -update to take it over\n%s\nwant:\n%s\ngot:\n%s", b.line, b.script, b.output, output)
 		}
 	}
-	for _, left := range []string{"wadi.pid", "wadi-data"} {
-		if _, err := os.Stat(filepath.Join(dir, left)); err != nil {
-			t.Errorf("the tour ran elsewhere: %v", err)
-		}
-	}
 	if *update {
-		writeFile(t, "README.md", before+tourBegin+joinTour(parts, blocks)+tourEnd+after)
+		writeFile(t, "README.md", before+begin+joinTour(parts, blocks)+end+after)
 	}
 }
 
-func cutTour(t *testing.T, readme string) (before, tour, after string) {
+func cutTour(t *testing.T, readme, begin, end string) (before, tour, after string) {
 	t.Helper()
-	before, rest, begins := strings.Cut(readme, tourBegin)
-	tour, after, ends := strings.Cut(rest, tourEnd)
+	before, rest, begins := strings.Cut(readme, begin)
+	tour, after, ends := strings.Cut(rest, end)
 	if !begins || !ends {
-		t.Fatalf("README.md lacks %s or %s", tourBegin, tourEnd)
+		t.Fatalf("README.md lacks %s or %s", begin, end)
 	}
 	return before, tour, after
 }
@@ -153,7 +183,8 @@ func runBlock(t *testing.T, dir, address, script string) (string, error) {
 	defer output.Close()
 	cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", strings.ReplaceAll(script, tourAddress, address))
 	cmd.Dir = dir
-	cmd.Env = append(cleanEnvironment(), "WADI_LISTEN="+address, "WADI_SERVER=http://"+address)
+	cmd.Env = append(cleanEnvironment(), "WADI_LISTEN="+address, "WADI_SERVER=http://"+address,
+		"CLUSTER_LISTEN="+address, "GO=true")
 	cmd.Stdout, cmd.Stderr = output, output
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
@@ -177,6 +208,9 @@ var changing = []struct {
 	{regexp.MustCompile(`\b1[0-9]{12}\b`), "<MS>"},
 	{regexp.MustCompile(`\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b`), "<UUID>"},
 	{regexp.MustCompile(`(?m)^(wadi_store_requests_total\{.*\}) [0-9]+$`), "${1} <COUNT>"},
+	{regexp.MustCompile(`\b127\.0\.0\.1:[23][0-9]{4}\b`), "<ADDRESS>"}, // of what localstack starts
+	{regexp.MustCompile(`(?m)^((?:node-[0-9]+|nginx|minio) +\S+) +[0-9]+ +`), "${1} <PID> "},
+	{regexp.MustCompile(`(?m)^NAME +URL +PID +STATE$`), "<HEADER>"}, // as wide as what is below
 	{regexp.MustCompile(`in [0-9.]+m?s: [0-9,]+ records/s, [0-9.]+ [kM]?B/s; ack latency p50 [0-9.]+[mµ]?s, p99 [0-9.]+[mµ]?s`), "<RATES>"},
 }
 
@@ -189,19 +223,27 @@ func normalize(output string) string {
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := localstack.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
-	return listener.Addr().String()
+	return address
 }
 
-func tailOf(name string) string {
+// logsOf is the ends of the logs that a tour wrote.
+func logsOf(dir string) string {
 	const bytesMax = 4000
-	text, err := os.ReadFile(name)
+	var all strings.Builder
+	logs, err := filepath.Glob(filepath.Join(dir, "*.log"))
 	if err != nil {
 		return err.Error()
 	}
-	return string(text[max(0, len(text)-bytesMax):])
+	for _, name := range logs {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return err.Error()
+		}
+		all.Write(text[max(0, len(text)-bytesMax):])
+	}
+	return all.String()
 }

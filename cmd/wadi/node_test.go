@@ -94,11 +94,16 @@ func launchNode(t *testing.T, store string, args ...string) *runningNode {
 func startNode(t *testing.T, store string, args ...string) *runningNode {
 	t.Helper()
 	n := launchNode(t, store, args...)
+	n.awaitReady()
+	return n
+}
+
+func (n *runningNode) awaitReady() {
+	n.t.Helper()
 	n.await("readiness", func() bool {
 		status, _, err := n.try(http.MethodGet, "/readyz", "", "")
 		return err == nil && status == http.StatusOK
 	})
-	return n
 }
 
 // await waits until something is so, or the node has ended.

@@ -20,6 +20,14 @@ const (
 	SkipPutChecksum      = "put-checksum"        // upload without a checksum that the store verifies
 	SkipOneBodyPerSlot   = "one-body-per-slot"   // send another body for an unsettled slot
 	SkipConfirm          = "confirm"             // answer from a replica that may be stale
+	SkipFirstPut         = "first-put"           // answer questions by any PUT, whenever they came
+	SkipListAfterFound   = "list-after-found"    // take a claim that a listing found for the end of the journal
+	SkipPrevNonce        = "prev-nonce"          // follow an entry that does not name the one before
+	SkipForwardOnce      = "forward-once"        // take a repeated request of a follower for a new one
+	SkipForwardOrder     = "forward-order"       // take a follower's requests in the order in which they arrive
+	SkipFailForwarded    = "fail-forwarded"      // send on, as a deposed leader, what others had forwarded
+	SkipAwaitReplica     = "await-replica"       // settle a forwarded edit before the replica holds it
+	SkipExpectedOffset   = "expected-offset"     // take a conditional append whatever the end offset
 	SkipSequenceCheck    = "sequence-check"      // take a producer's batch whatever its sequence
 	SkipSyncedPosition   = "wal-synced-position" // take WAL damage for a torn tail
 )

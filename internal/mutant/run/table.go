@@ -25,18 +25,36 @@ var table = []row{
 	{mutant.SkipSyncedPosition, "ingest/wal", "TestDamageIsNotATornTail", nil},
 	{mutant.SkipNonceReadBack, "catalog/journal", "TestForeignEntryIsNotTakenForOwn", nil},
 	{mutant.SkipNonceReadBack, "catalog/journal", "TestWritesSurviveFaults", nil},
+	{mutant.SkipNonceReadBack, "catalog", "TestScheduleDeposedLeaderWithUnsettledPut", nil},
 	{mutant.SkipOneBodyPerSlot, "catalog/journal", "TestOneBodyPerSlot", nil},
+	{mutant.SkipOneBodyPerSlot, "catalog", "TestScheduleRepeatedPutInDeletedSlot", nil},
 	{mutant.SkipListAfterClaim, "catalog/journal", "TestClaimIntoDeletedSlotIsVoid", nil},
+	{mutant.SkipListAfterClaim, "catalog", "TestScheduleSleepingClaimer", nil},
 	{mutant.SkipListAfterClaim, "catalog/journal", "TestSchedules", nil},
 	{mutant.SkipKeepClaims, "catalog/journal", "TestDeposedLeaderFindsTheClaim", nil},
+	{mutant.SkipKeepClaims, "catalog", "TestScheduleSleepingLeader", nil},
 	{mutant.SkipKeepClaims, "catalog/journal", "TestSchedules", nil},
 	{mutant.SkipKeepNewestSlot, "catalog/journal", "TestSleepingReaderSeesThatItIsBehind", nil},
+	{mutant.SkipKeepNewestSlot, "catalog", "TestScheduleSleepingClaimer", nil},
 	{mutant.SkipKeepNewestSlot, "catalog/journal", "TestSchedules", nil},
 	{mutant.SkipCommitOrderCheck, "catalog", "TestCommitOrder", nil},
 	{mutant.SkipCommitOrderCheck, "catalog", "TestSimulation", nil},
+	{mutant.SkipCommitOrderCheck, "catalog", "TestScheduleCopiedDataDirectory", nil},
 	{mutant.SkipSequenceCheck, "catalog", "TestProducerSequence", nil},
 	{mutant.SkipSequenceCheck, "catalog", "TestStateAgainstModel", quickRapid},
 	{mutant.SkipConfirm, "catalog", "TestSimulation", nil},
+	{mutant.SkipConfirm, "catalog", "TestScheduleDeposedLeaderIsAsked", nil},
+	{mutant.SkipFirstPut, "catalog", "TestScheduleSleepingLeader", nil},
+	{mutant.SkipFirstPut, "catalog", "TestScheduleRepeatedPutInDeletedSlot", nil},
+	{mutant.SkipListAfterFound, "catalog", "TestScheduleVoidClaimInListedSlot", nil},
+	{mutant.SkipPrevNonce, "catalog", "TestScheduleVoidClaimInListedSlot", nil},
+	{mutant.SkipForwardOnce, "catalog", "TestScheduleForwardsOutOfOrder", nil},
+	{mutant.SkipForwardOrder, "catalog", "TestScheduleForwardsOutOfOrder", nil},
+	{mutant.SkipFailForwarded, "catalog", "TestScheduleDeposedLeaderDropsForwards", nil},
+	{mutant.SkipAwaitReplica, "catalog", "TestScheduleForwardsOutOfOrder", nil},
+	{mutant.SkipConfirm, "localstack/linear", "TestLinearizability", fewHistories},
+	{mutant.SkipExpectedOffset, "catalog", "TestExpectedOffset", nil},
+	{mutant.SkipExpectedOffset, "localstack/linear", "TestLinearizability", fewHistories},
 	{mutant.SkipReadCRC, "reader", "TestFlippedByteIsNeverServed", nil},
 	{mutant.SkipPutChecksum, "internal/objstore/s3store", "TestCorruptPutIsRefused", nil},
 }
@@ -44,6 +62,9 @@ var table = []row{
 // quickRapid makes rapid tell of a failure without looking long for the
 // smallest case, and without leaving it behind in testdata.
 var quickRapid = []string{"-rapid.shrinktime=1s", "-rapid.nofailfile"}
+
+// fewHistories are enough to see what concerns every history.
+var fewHistories = []string{"-linear.histories=10"}
 
 // rulePrefix begins the names of the constants of internal/mutant.
 const rulePrefix = "Skip"

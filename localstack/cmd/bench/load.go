@@ -30,6 +30,7 @@ type loadResult struct {
 	Latency        struct {
 		P50 float64 `json:"p50"`
 		P99 float64 `json:"p99"`
+		Max float64 `json:"max"`
 	} `json:"latency_us"`
 	Errors           map[string]int64 `json:"errors"`
 	Missed           int64            `json:"missed"`

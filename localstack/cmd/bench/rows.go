@@ -69,7 +69,10 @@ func ackBound(f figures) float64 {
 	return f.median("raw.small_put.p50_seconds") + f.median("raw.put_if_absent.p50_seconds") + 0.005
 }
 
-var rows = []row{
+// rows are the lines of the table.
+var rows = append(nodeRows, clusterRows()...)
+
+var nodeRows = []row{
 	{title: "raw PUT, 8 MiB, 4 in flight", figure: "raw.put.bytes_per_second", unit: megabytesPerSecond},
 	{title: "raw GET, 8 MiB, 4 in flight", figure: "raw.get.bytes_per_second", unit: megabytesPerSecond},
 	{title: "raw PUT, 2 KiB, p50", figure: "raw.small_put.p50_seconds", unit: milliseconds},

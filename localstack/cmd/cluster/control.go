@@ -172,8 +172,8 @@ func describe(ctx context.Context, c *localstack.Cluster) string {
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", n.Name, n.URL, pid, state)
 	}
-	fmt.Fprintf(table, "nginx\t%s\t%d\t\n", c.URL, c.Nginx.PID())
-	fmt.Fprintf(table, "minio\t%s\t%d\t\n", c.MinIO.Endpoint, c.MinIO.PID())
+	fmt.Fprintf(table, "nginx\t%s\t%d\tup\n", c.URL, c.Nginx.PID())
+	fmt.Fprintf(table, "minio\t%s\t%d\tup\n", c.MinIO.Endpoint, c.MinIO.PID())
 	_ = table.Flush() // into memory
 	return text.String()
 }

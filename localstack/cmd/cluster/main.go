@@ -95,7 +95,9 @@ func start(ctx context.Context, o localstack.ClusterOptions, out io.Writer) (err
 	}
 	defer func() {
 		fmt.Fprintln(out, "stopping")
-		err = errors.Join(err, c.Stop())
+		if err = errors.Join(err, c.Stop()); err == nil {
+			fmt.Fprintln(out, "all is stopped")
+		}
 	}()
 	control, err := listen(c)
 	if err != nil {

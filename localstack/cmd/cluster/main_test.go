@@ -61,12 +61,11 @@ func startCommand(t *testing.T, command, wadi, dir string, nodes int) *running {
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := localstack.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
-	return listener.Addr().String()
+	return address
 }
 
 func (r *running) eventually(timeout time.Duration, done func() error) {

@@ -42,7 +42,7 @@ func parseStart(text string) (fetchStart, error) {
 	case isTime:
 		n, ok := parseDecimal(ms)
 		if !ok || n < 0 {
-			return fetchStart{}, errors.New("must name a time in milliseconds after timestamp:")
+			return fetchStart{}, errors.New("must name a time in milliseconds, as in timestamp:1700000000000")
 		}
 		return fetchStart{start: startTimestamp, timestamp: n}, nil
 	}

@@ -77,6 +77,10 @@ linearizability: ## check HISTORIES histories of nodes that fail, or that of one
 	cd localstack/linear && $(GO) test -count=1 -timeout 60m -run '^TestLinearizability$$' \
 		-args -linear.histories=$(HISTORIES) -linear.seed=$(SEED)
 
+.PHONY: linear-processes
+linear-processes: ## check 36 histories of real nodes on MinIO, killed and frozen
+	cd localstack/linear && $(GO) test -count=1 -timeout 15m -run '^TestProcesses$$' -args -linear.processes=36 -linear.seed=$(SEED)
+
 .PHONY: mutants
 mutants: ## leave out one safety rule at a time; each must turn its test red
 	$(GO) run ./internal/mutant/run

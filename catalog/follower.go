@@ -25,7 +25,7 @@ type following struct {
 	pulling   bool               // a Pull is under way
 	endPull   context.CancelFunc // of that one
 	pullEnded bool               // it was ended by this node
-	pullAfter time.Time // none before this
+	pullAfter time.Time          // none before this
 	// lost says that the last Pull failed, or that the leader does not lead any
 	// more. From then on the bucket says what comes next.
 	lost bool

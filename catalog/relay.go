@@ -40,6 +40,7 @@ type relay struct {
 	resigns  bool          // no edits are taken any more
 	resigned bool          // and none are written
 	heir     string        // address of the node that should claim next
+	chosenAt time.Time     // when it was chosen
 	since    time.Time     // when the PUT of the slot under way began; zero if none is
 
 	recent    []*relayed // the newest entries, without a gap
@@ -361,19 +362,22 @@ func (r *relay) resign() {
 }
 
 // chooseSuccessor says that nothing is written any more, and by whom it should
-// be from now on: the follower that asked last. "" if there is none.
+// be from now on: the follower that asked last. One that does not claim in time
+// gives way to another. "" if there is none.
 func (r *relay) chooseSuccessor() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.heir != "" {
+	if r.heir != "" && time.Since(r.chosenAt) < r.cfg.PullWait {
 		return r.heir
 	}
+	passedOver := r.heir
 	var newest time.Time
 	for address, at := range r.followers {
-		if time.Since(at) <= successorAge && at.After(newest) {
+		if address != passedOver && time.Since(at) <= successorAge && at.After(newest) {
 			r.heir, newest = address, at
 		}
 	}
+	r.chosenAt = time.Now()
 	r.resigned = r.heir != ""
 	r.broadcast()
 	return r.heir

@@ -1,6 +1,7 @@
 package catalog_test
 
 import (
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,10 +21,10 @@ func TestScheduleDateJumps(t *testing.T) {
 			jump = -jump
 		}
 		how, odd := s.rng.IntN(3), s.members[s.rng.IntN(3)]
-		away := false
+		var away atomic.Bool
 		if how == 0 {
 			odd.now = func() time.Time {
-				if away {
+				if away.Load() {
 					return time.Now().Add(jump)
 				}
 				return time.Now()
@@ -48,7 +49,7 @@ func TestScheduleDateJumps(t *testing.T) {
 		batch.Units[0].Appends[0].Producer = recordbatch.Producer{ID: producer}
 		base := s.mustPropose(s.members[0], batch).Units[0].Appends[0].Base
 
-		away = true
+		away.Store(true)
 		for _, m := range s.members {
 			if how == 1 || how == 2 && m == odd {
 				m.faults.SetSkew(jump)
@@ -64,16 +65,16 @@ func TestScheduleDateJumps(t *testing.T) {
 		}
 		if s.rng.IntN(2) == 0 {
 			// A node that begins while the clock is wrong.
-			odd.current().stop()
+			s.up(odd).stop()
 			odd.startReady()
 			s.write(odd)
 		}
-		away = false
+		away.Store(false)
 		for _, m := range s.members {
 			m.faults.SetSkew(0)
 			s.write(m)
-			view := m.current().look()
-			if ahead := time.UnixMilli(view.Time()).Sub(time.Now()); ahead.Abs() > time.Minute {
+			view := s.up(m).look()
+			if ahead := time.Until(time.UnixMilli(view.Time())); ahead.Abs() > time.Minute {
 				t.Errorf("%s: the journal's time is off by %s", m.address, ahead)
 			}
 		}

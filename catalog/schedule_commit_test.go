@@ -47,7 +47,7 @@ func TestScheduleForwardsOutOfOrder(t *testing.T) {
 						config.RetentionMs = 1_000_000 + int64(len(sent))
 						edit = catalog.AlterTopic{ID: own.ID, Config: config}
 					}
-					e, err := m.current().submit(edit)
+					e, err := s.up(m).submit(edit)
 					if err != nil {
 						s.tb.Fatalf("submit: %v", err)
 					}

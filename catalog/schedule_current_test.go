@@ -88,7 +88,7 @@ func TestScheduleRepeatedPutInDeletedSlot(t *testing.T) {
 		slot := s.unsettled(leader)
 		s.ask(leader)
 		s.moveOn(slot, b, c)
-		repeats := s.witness.repeats
+		repeats := s.witness.repeatCount()
 		leader.faults.Reset()
 		if s.rng.IntN(2) == 0 {
 			// Nor can it read for a while.
@@ -99,7 +99,7 @@ func TestScheduleRepeatedPutInDeletedSlot(t *testing.T) {
 			time.Sleep(time.Duration(s.rng.IntN(300)) * time.Millisecond)
 		}
 		s.write(leader)
-		if s.witness.repeats == repeats {
+		if s.witness.repeatCount() == repeats {
 			s.tb.Errorf("slot %d was not written again", slot)
 		}
 	})
@@ -119,7 +119,7 @@ func TestScheduleDeposedLeaderDropsForwards(t *testing.T) {
 		for i := range 4 + s.rng.IntN(8) {
 			config := own.Config
 			config.RetentionMs = 1_000_000 + int64(i)
-			e, err := []*member{b, c}[i%2].current().submit(catalog.AlterTopic{ID: own.ID, Config: config})
+			e, err := s.up([]*member{b, c}[i%2]).submit(catalog.AlterTopic{ID: own.ID, Config: config})
 			if err != nil {
 				s.tb.Fatalf("submit: %v", err)
 			}

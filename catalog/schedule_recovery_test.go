@@ -10,7 +10,7 @@ import (
 func TestScheduleLoadWhileSlotsAreDeleted(t *testing.T) {
 	runSchedule(t, func(s *schedule) {
 		a, b, late := s.members[0], s.members[1], s.members[2]
-		late.current().stop()
+		s.up(late).stop()
 		if s.rng.IntN(2) == 0 {
 			s.moveOn(s.witness.newest(), a, b) // so that it begins with a snapshot
 		}

@@ -110,13 +110,13 @@ func TestScheduleSleepingClaimer(t *testing.T) {
 		if s.rng.IntN(2) == 0 {
 			// The leader lives, and writes the slot.
 			slot := s.sleepingClaimer(claimer)
-			void := s.witness.void
+			void := s.witness.voidCount()
 			s.moveOn(slot, leader, c)
 			claimer.wake()
 			s.ask(claimer)
 			s.reunite(claimer)
 			s.write(claimer)
-			if s.witness.void != void+1 {
+			if s.witness.voidCount() != void+1 {
 				s.tb.Errorf("the claim did not fall into slot %d", slot)
 			}
 			return
@@ -131,7 +131,7 @@ func TestScheduleSleepingClaimer(t *testing.T) {
 			claimed = claimed || onOp(objstore.OpPutIfAbsent, true)(at)
 			return claimed && onOp(objstore.OpList, sent)(at)
 		})
-		leader.current().kill()
+		s.up(leader).kill()
 		s.begin(claimer)
 		if !awaitSprung(sprung) {
 			s.tb.Fatal("the claimer does not come by")
@@ -156,7 +156,7 @@ func TestScheduleLateClaim(t *testing.T) {
 		s.begin(claimer)
 		s.await("the claim is on its way", func() bool { return claimer.faults.Pending() > 0 })
 		slot := s.witness.newest() + 1
-		claimer.current().kill()
+		s.up(claimer).kill()
 		s.reunite(claimer)
 
 		// Somebody sleeps at the slot before.
@@ -167,9 +167,9 @@ func TestScheduleLateClaim(t *testing.T) {
 			s.tb.Fatal("the follower does not list")
 		}
 		s.moveOn(slot, busy)
-		void := s.witness.void
+		void := s.witness.voidCount()
 		claimer.faults.Land()
-		if s.witness.void != void+1 {
+		if s.witness.voidCount() != void+1 {
 			s.tb.Errorf("the claim did not fall into slot %d", slot)
 		}
 		claimer.faults.Reset()
@@ -225,12 +225,13 @@ func TestScheduleOwnLateClaim(t *testing.T) {
 		how := s.rng.IntN(3)
 		switch how {
 		case 0:
-			claimed := false
+			// The listing behind the claim fails, for good or nearly.
+			claimed, times := false, 4+s.rng.IntN(8)
 			claimer.faults.SetHook(func(op, key string) {
 				claimed = claimed || op == objstore.OpPutIfAbsent && strings.HasPrefix(key, slotKeys)
 				if op == objstore.OpList && claimed {
 					claimer.faults.SetHook(nil)
-					claimer.faults.Add(faultstore.Rule{Op: objstore.OpList, Prefix: slotKeys, Times: 4 + s.rng.IntN(8), Fault: faultstore.FailBefore()})
+					claimer.faults.Add(faultstore.Rule{Op: objstore.OpList, Prefix: slotKeys, Times: times, Fault: faultstore.FailBefore()})
 				}
 			})
 		case 1:
@@ -241,12 +242,12 @@ func TestScheduleOwnLateClaim(t *testing.T) {
 				Fault: faultstore.HangThenLand(time.Duration(1+s.rng.IntN(8000)) * time.Millisecond),
 			})
 		}
-		leader.current().kill()
+		s.up(leader).kill()
 		s.begin(claimer)
 		if how > 0 {
 			claims := s.witness.claimCount()
 			s.await("the claim leaves", func() bool { return claimer.faults.Pending() > 0 || s.witness.claimCount() > claims })
-			claimer.current().kill()
+			s.up(claimer).kill()
 			claimer.faults.Reset() // what is late stays under way
 			if s.rng.IntN(2) == 0 {
 				s.begin(c)

@@ -95,7 +95,7 @@ func (s *schedule) finish() {
 	s.expectLive()
 	s.verify()
 	for _, m := range s.members {
-		m.current().stop()
+		s.up(m).stop()
 	}
 }
 
@@ -115,7 +115,7 @@ func (s *schedule) mustPropose(m *member, e catalog.Edit) catalog.Result {
 	ctx, cancel := s.patience(time.Minute)
 	defer cancel()
 	for ctx.Err() == nil {
-		if r, err := m.current().propose(ctx, e); err == nil {
+		if r, err := s.up(m).propose(ctx, e); err == nil {
 			return r
 		}
 		time.Sleep(10 * time.Millisecond)
@@ -134,7 +134,7 @@ func (s *schedule) leadBy(m *member) {
 		}
 		for _, other := range s.members {
 			if other != m && s.leader() == other {
-				l := other.current()
+				l := s.up(other)
 				l.stop()
 				s.write(m)
 				other.startReady()
@@ -208,7 +208,7 @@ func (s *schedule) begin(m *member) {
 
 // ask asks a node for a current view, and goes on.
 func (s *schedule) ask(m *member) {
-	l := m.current()
+	l := s.up(m)
 	s.pending.Go(func() {
 		ctx, cancel := s.patience(time.Minute)
 		defer cancel()
@@ -249,6 +249,12 @@ func (s *schedule) await(what string, happened func() bool) {
 			s.tb.Fatalf("not within a minute: %s", what)
 		}
 	}
+}
+
+// up returns the life of a node that is up, or will be within a minute.
+func (s *schedule) up(m *member) *life {
+	s.await(m.address+" is up", func() bool { return m.current() != nil })
+	return m.current()
 }
 
 // awaitSprung waits until a trap has frozen its node; false after a minute.

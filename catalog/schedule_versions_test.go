@@ -45,7 +45,7 @@ func TestScheduleTwoVersions(t *testing.T) {
 				if s.rng.IntN(2) == 0 {
 					s.network.Freeze(leader.address)
 				}
-				edit, l := s.nextCommit(other), other.current()
+				edit, l := s.nextCommit(other), s.up(other)
 				s.pending.Go(func() {
 					ctx, cancel := s.patience(time.Minute)
 					defer cancel()
@@ -71,7 +71,7 @@ func TestScheduleTwoVersions(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			runVersions(t, func(s *schedule) {
 				m := s.members[2]
-				m.current().stop()
+				s.up(m).stop()
 				s.snapshotAsNewer(c.at, c.level)
 				m.start()
 				s.expectStop(m, c.stops)

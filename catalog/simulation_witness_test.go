@@ -271,6 +271,20 @@ func (w *witness) claimCount() int {
 	return w.claims
 }
 
+// voidCount returns how many claims fell into deleted slots.
+func (w *witness) voidCount() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.void
+}
+
+// repeatCount returns how many entries landed again after they were deleted.
+func (w *witness) repeatCount() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.repeats
+}
+
 // slotsOf returns the slots as of which a view may be.
 func (w *witness) slotsOf(who string, view *catalog.State) slotRange {
 	w.mu.Lock()
@@ -329,13 +343,6 @@ func (w *witness) find(e catalog.Edit, told catalog.Result) (found landedEdit, o
 		}
 	}
 	return found, false
-}
-
-// has tells whether an edit is in the chain, whatever became of it.
-func (w *witness) has(e catalog.Edit) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return len(w.edits[identity(e)]) > 0
 }
 
 // send remembers that an edit was sent once more.

@@ -141,11 +141,12 @@ func (p *producer) deliver(ctx context.Context, r *Request, s sending) (bool, er
 // target is where the next request goes: through the load balancer, or to a node
 // of which it tells the life.
 func (p *producer) target() (c *client, life string) {
-	if nodes := p.cluster.clients(); p.direct && len(nodes) > 0 {
-		c = nodes[p.random.IntN(len(nodes))]
-		return c, p.cluster.life(c)
+	if !p.direct {
+		return p.balancer, ""
 	}
-	return p.balancer, ""
+	nodes := p.cluster.clients() // never empty: a cluster keeps a node
+	c = nodes[p.random.IntN(len(nodes))]
+	return c, p.cluster.life(c)
 }
 
 func (p *producer) acked(ctx context.Context, r *Request, a answer, life string) error {

@@ -73,6 +73,16 @@ func (n *node) current() *life {
 	return n.life
 }
 
+// visit returns the current life with one request more under way, or nil.
+func (n *node) visit() *life {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.life != nil {
+		n.life.requests.Add(1) // before end, and so before stop waits
+	}
+	return n.life
+}
+
 // start begins a life; it does not wait until that can serve.
 func (n *node) start(rng *rand.Rand) {
 	l := &life{ended: make(chan struct{})}
@@ -226,12 +236,11 @@ var errReset = errors.New("connection reset")
 // RoundTrip implements http.RoundTripper.
 func (d *frontDoor) RoundTrip(r *http.Request) (*http.Response, error) {
 	n := d.nodes[r.URL.Host]
-	l := n.current()
+	l := n.visit()
 	if l == nil {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: fmt.Errorf("%s: connection refused", n.name)}
 	}
 	answered := make(chan *http.Response, 1)
-	l.requests.Add(1)
 	go func() {
 		defer l.requests.Done()
 		defer close(answered)

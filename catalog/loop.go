@@ -26,6 +26,7 @@ func (c *Catalog) loop(ctx context.Context) error {
 		if !errors.Is(err, errReload) {
 			return err
 		}
+		c.logger.Info("the catalog is loaded anew", "slot", c.replica.last, "reason", err)
 	}
 }
 

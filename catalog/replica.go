@@ -86,7 +86,7 @@ func loadBase(ctx context.Context, j *journal.Journal, known uint32) (*replica, 
 	var dec StateDecoder
 	if err := j.ReadSnapshot(ctx, info, dec.Write); err != nil {
 		if errors.Is(err, journal.ErrSnapshotGone) {
-			return nil, errReload
+			return nil, fmt.Errorf("%w: %w", errReload, err)
 		}
 		return nil, err
 	}
@@ -163,30 +163,36 @@ func (r *replica) follow(ctx context.Context, j *journal.Journal, readAhead int)
 	}
 }
 
-// followSlots applies slots that follow the replica, as far as there is no
-// gap, readAhead of them at a time.
+// followSlots applies what follows the replica up to the last of the slots that
+// a listing found, readAhead of them at a time. A listing that ran beside PUTs
+// may lack a slot and show a later one, so what it lacks is read all the same;
+// only a slot that is not there is gone.
 func (r *replica) followSlots(ctx context.Context, j *journal.Journal, slots []journal.Slot, readAhead int, changed touched) error {
-	next := 0
-	for next < len(slots) && slots[next] == r.last+1+journal.Slot(next) {
-		next++
+	if len(slots) == 0 {
+		return nil
 	}
-	for window := range slices.Chunk(slots[:next], readAhead) {
+	for upto := slots[len(slots)-1]; r.last < upto; {
+		var window []journal.Slot
+		for slot := r.last + 1; slot <= upto && len(window) < readAhead; slot++ {
+			window = append(window, slot)
+		}
 		if err := r.applySlots(ctx, j, window, changed); err != nil {
 			return err
 		}
 	}
-	if next < len(slots) {
-		return errReload // at the gap, so that r.last names it
-	}
 	return nil
 }
 
+// applySlots reads slots and applies them as far as they are there.
 func (r *replica) applySlots(ctx context.Context, j *journal.Journal, slots []journal.Slot, changed touched) error {
-	entries, err := readSlots(ctx, j, slots)
-	if err != nil {
+	entries, gone := readSlots(ctx, j, slots)
+	if gone != nil && !errors.Is(gone, errReload) {
+		return gone
+	}
+	if err := r.applyAll(entries, changed); err != nil {
 		return err
 	}
-	return r.applyAll(entries, changed)
+	return gone
 }
 
 // applyAll applies entries, all or none.
@@ -206,26 +212,35 @@ func (r *replica) applyAll(entries []journal.Entry, changed touched) error {
 	return nil
 }
 
+// readSlots returns the entries of slots up to the first that is gone, which is
+// errReload.
 func readSlots(ctx context.Context, j *journal.Journal, slots []journal.Slot) ([]journal.Entry, error) {
 	entries := make([]journal.Entry, len(slots))
+	gone := make([]bool, len(slots))
 	group, ctx := errgroup.WithContext(ctx)
 	for i, slot := range slots {
 		group.Go(func() (err error) {
 			entries[i], err = j.Read(ctx, slot)
-			if errors.Is(err, journal.ErrNoEntry) {
-				return errReload
+			if gone[i] = errors.Is(err, journal.ErrNoEntry); gone[i] {
+				return nil
 			}
 			return err
 		})
 	}
-	return entries, group.Wait()
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	if first := slices.Index(gone, true); first >= 0 {
+		return entries[:first], fmt.Errorf("%w: slot %d is gone", errReload, slots[first])
+	}
+	return entries, nil
 }
 
 // apply carries out one entry of another writer and compares the outcomes.
 func (r *replica) apply(e *journal.Entry, changed touched) error {
 	if e.Prev != r.nonce && !mutant.On(mutant.SkipPrevNonce) {
 		// The entry before, the replica's last, was a void claim.
-		return errReload
+		return fmt.Errorf("%w: slot %d does not follow slot %d as it was read", errReload, e.Slot, r.last)
 	}
 	r.state.Advance(e.Time)
 	switch e.Kind {

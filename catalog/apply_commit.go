@@ -27,7 +27,7 @@ func (s *State) commitSegment(c *CommitSegment) Result {
 		units[i] = staged.takeKeyed(&c.Units[i])
 	}
 	staged.land()
-	node.Last = c.Upto
+	node.Last, node.ActiveAt = c.Upto, s.time
 	s.setNode(c.Node, node)
 	s.justAdded = c.Object.ID
 	return Result{Units: units}

@@ -258,7 +258,7 @@ func TestNodes(t *testing.T) {
 	if n, ok := f.state.Node(nodeID(1)); !ok || n.Last != 1 {
 		t.Fatalf("node 1: %+v, %v", n, ok)
 	}
-	if n, ok := f.state.Node(nodeID(2)); !ok || n != (Node{HasWAL: true, RegisteredAt: 1_000_000}) {
+	if n, ok := f.state.Node(nodeID(2)); !ok || n != (Node{HasWAL: true, ActiveAt: 1_000_000}) {
 		t.Fatalf("node 2: %+v, %v", n, ok)
 	}
 	f.accepted(RemoveNode{Node: nodeID(1)})

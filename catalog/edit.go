@@ -28,7 +28,8 @@ type AlterTopic struct {
 // DeleteTopic removes a topic with its partitions.
 type DeleteTopic struct{ ID TopicID }
 
-// RegisterNode makes a node id known, with last number 0. Again is no error.
+// RegisterNode makes a node id known, with last number 0. Again is no error, and
+// keeps it from expiring.
 type RegisterNode struct {
 	Node   NodeID
 	HasWAL bool
@@ -64,8 +65,10 @@ type Trim struct {
 }
 
 // Expire forgets the producer ids whose last batch is older than
-// ProducerExpiryMs of journal time, and the requests that landed under an
-// idempotency key before RequestKeyExpiryMs. The leader sends it now and then.
+// ProducerExpiryMs of journal time, the requests that landed under an
+// idempotency key before RequestKeyExpiryMs, and the ids of nodes without a
+// write-ahead buffer that have been silent for NodeExpiryMs. The leader sends it now
+// and then.
 type Expire struct{}
 
 // RaiseLevel raises the catalog's feature level. A level that the catalog has

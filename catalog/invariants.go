@@ -333,8 +333,8 @@ func checkChunks(tp TopicPartition, l *extentList) error {
 func checkNodes(s *State) error {
 	var err error
 	s.nodes.Scan(func(n nodeByID) bool {
-		if n.node.RegisteredAt > s.time {
-			err = broken("node %s was registered at %d, later than now, %d", n.id, n.node.RegisteredAt, s.time)
+		if n.node.ActiveAt > s.time {
+			err = broken("node %s was active at %d, later than now, %d", n.id, n.node.ActiveAt, s.time)
 		}
 		return err == nil
 	})

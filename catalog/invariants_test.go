@@ -72,7 +72,7 @@ func TestBrokenInvariantsAreNoticed(t *testing.T) {
 		"object is garbage as well":    {func(s *State) { s.garbage.Set(Garbage{NewObject: NewObject{ID: objectID(3)}}) }, false},
 		"object of no extent":          {func(s *State) { s.objects.Set(Object{NewObject: NewObject{ID: objectID(9)}, Extents: 1}) }, false},
 		"garbage of the future":        {func(s *State) { s.garbage.Set(Garbage{FreedAt: 1 << 50}) }, false},
-		"node of the future":           {func(s *State) { s.setNode(nodeID(9), Node{RegisteredAt: 1 << 50}) }, false},
+		"node of the future":           {func(s *State) { s.setNode(nodeID(9), Node{ActiveAt: 1 << 50}) }, false},
 		"topic without its name":       {func(s *State) { s.names.Delete(topicByName{name: "rivers"}) }, false},
 		"topic under another name":     {func(s *State) { s.setTopic(&Topic{ID: topicID(2), Name: "rivers", Partitions: 1}) }, false},
 		"partition is gone":            {func(s *State) { s.partitions.Delete(partitionByID{id: partitionOf(1, 3)}) }, false},

@@ -18,6 +18,9 @@ func (c *Catalog) deposed(taker journal.Entry) {
 	c.stepDown()
 	c.pauseClaims()
 	c.metrics.deposed.Inc()
+	if taker.Kind == journal.Claim && taker.Writer == c.cfg.Address {
+		c.logger.Warn("another node advertises this node's address", "address", c.cfg.Address, "epoch", taker.Epoch)
+	}
 	c.logger.Info("lost the lead", "slot", taker.Slot, "epoch", taker.Epoch, "leader", taker.Writer)
 }
 

@@ -33,6 +33,10 @@ const ProducerExpiryMs = 24 * 60 * 60 * 1000
 // forgotten, in ms of journal time.
 const RequestKeyExpiryMs = 24 * 60 * 60 * 1000
 
+// NodeExpiryMs is how long after its last commit or registration the id of a node
+// without a write-ahead buffer is forgotten, in ms of journal time.
+const NodeExpiryMs = 24 * 60 * 60 * 1000
+
 // expiryStepsMax bounds the work of one Expire: ids, partitions of ids, and
 // keys forgotten.
 const expiryStepsMax = 10_000

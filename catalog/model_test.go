@@ -144,8 +144,11 @@ func (m *model) apply(e Edit) Result {
 		m.collect()
 		return Result{}
 	case RegisterNode:
-		if _, ok := m.nodes[e.Node]; !ok {
-			m.nodes[e.Node] = Node{HasWAL: e.HasWAL, RegisteredAt: m.time}
+		if known, ok := m.nodes[e.Node]; ok {
+			known.ActiveAt = m.time
+			m.nodes[e.Node] = known
+		} else {
+			m.nodes[e.Node] = Node{HasWAL: e.HasWAL, ActiveAt: m.time}
 		}
 		return Result{}
 	case RemoveNode:
@@ -194,6 +197,7 @@ func (m *model) apply(e Edit) Result {
 		m.fences[e.Partition] = e.Token
 		return Result{}
 	case Expire:
+		maps.DeleteFunc(m.nodes, func(_ NodeID, n Node) bool { return !n.HasWAL && m.time-n.ActiveAt > NodeExpiryMs })
 		maps.DeleteFunc(m.requests, func(_ [16]byte, r modelRequest) bool { return m.time-r.time > RequestKeyExpiryMs })
 		maps.DeleteFunc(m.producers, func(_, active int64) bool { return m.time-active > ProducerExpiryMs })
 		return Result{}
@@ -288,7 +292,7 @@ func (m *model) commit(c CommitSegment) Result {
 	if m.live()[c.Object.ID] > 0 {
 		m.objects[c.Object.ID] = true
 	}
-	node.Last = c.Upto
+	node.Last, node.ActiveAt = c.Upto, m.time
 	m.nodes[c.Node] = node
 	return Result{Units: units}
 }

@@ -172,7 +172,7 @@ func (d *StateDecoder) trailer(r *wireReader) {
 }
 
 func (d *StateDecoder) readNode(r *wireReader) {
-	n := nodeByID{id: r.id(), node: Node{Last: r.uvarint(), HasWAL: r.bool(), RegisteredAt: r.signed()}}
+	n := nodeByID{id: r.id(), node: Node{Last: r.uvarint(), HasWAL: r.bool(), ActiveAt: r.signed()}}
 	if last, ok := d.state.nodes.Max(); ok && r.err == nil && !d.state.nodes.Less(last, n) {
 		r.fail(errOrder)
 	}

@@ -95,7 +95,7 @@ func (w *snapshotWriter) node(n nodeByID) bool {
 	w.buf = append(w.buf, n.id[:]...)
 	w.buf = appendUvarint(w.buf, n.node.Last)
 	w.buf = appendBool(w.buf, n.node.HasWAL)
-	w.buf = appendUvarint(w.buf, uint64(n.node.RegisteredAt))
+	w.buf = appendUvarint(w.buf, uint64(n.node.ActiveAt))
 	return w.item()
 }
 

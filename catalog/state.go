@@ -78,9 +78,9 @@ type Garbage struct {
 
 // Node is one life of an ingest node.
 type Node struct {
-	Last         uint64 // number of its last committed batch
-	HasWAL       bool
-	RegisteredAt int64 // ms of journal time
+	Last     uint64 // number of its last committed batch
+	HasWAL   bool
+	ActiveAt int64 // ms of journal time: when it last registered or committed
 }
 
 // newTree returns a tree whose single owner needs no lock.
@@ -180,20 +180,43 @@ func Apply(s *State, e Edit) Result {
 }
 
 func (s *State) registerNode(e *RegisterNode) error {
-	if _, ok := s.Node(e.Node); ok {
+	if known, ok := s.Node(e.Node); ok {
+		known.ActiveAt = s.time
+		s.setNode(e.Node, known)
 		return nil
 	}
 	if s.nodes.Len() >= s.capacity.nodes {
 		return ErrCatalogFull
 	}
-	s.setNode(e.Node, Node{HasWAL: e.HasWAL, RegisteredAt: s.time})
+	s.setNode(e.Node, Node{HasWAL: e.HasWAL, ActiveAt: s.time})
 	return nil
 }
 
 func (s *State) expire() Result {
 	left, moreRequests := s.requests.expire(s.time, s.capacity.expirySteps)
 	moreProducers := s.producers.expire(s.time, left)
-	return Result{More: moreRequests || moreProducers}
+	moreNodes := s.expireNodes(s.capacity.expirySteps)
+	return Result{More: moreRequests || moreProducers || moreNodes}
+}
+
+// expireNodes removes the ids of nodes without a write-ahead buffer that were
+// not drained: nobody has anything that could be committed under them. Those
+// that have a buffer stay, since it may be replayed at any time.
+func (s *State) expireNodes(steps int) (more bool) {
+	var gone []nodeByID
+	s.nodes.Scan(func(n nodeByID) bool {
+		if !n.node.HasWAL && s.time-n.node.ActiveAt > NodeExpiryMs {
+			if more = len(gone) == steps; more {
+				return false
+			}
+			gone = append(gone, n)
+		}
+		return true
+	})
+	for _, n := range gone {
+		s.nodes.Delete(n)
+	}
+	return more
 }
 
 func (s *State) setNode(id NodeID, n Node) { s.nodes.Set(nodeByID{id: id, node: n}) }

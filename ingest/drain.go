@@ -88,7 +88,13 @@ func (g *Ingester) Drain(ctx context.Context) error {
 	if began, err := g.awaitReplay(ctx); !began {
 		return err
 	}
-	if err := g.proposeUntilDone(ctx, catalog.RemoveNode{Node: g.node}); err != nil {
+	err := g.proposeUntilDone(ctx, catalog.RemoveNode{Node: g.node})
+	if err != nil && g.wal == nil {
+		// Nothing is left behind but the id, which expires.
+		g.logger.Warn("the node id could not be removed and will expire", "error", err)
+		return nil
+	}
+	if err != nil {
 		return fmt.Errorf("drain: remove the node id: %w", err)
 	}
 	return nil

@@ -135,6 +135,9 @@ func (g *Ingester) Run(ctx context.Context) error {
 		if err := g.start(ctx); err != nil {
 			return err
 		}
+		if g.wal == nil {
+			group.Go(func() error { return g.keepRegistered(ctx) })
+		}
 		group.Go(func() error { return g.lane.run(ctx) })
 		group.Go(func() error { return g.runFlush(ctx) })
 		close(g.ready)
@@ -173,6 +176,31 @@ func (g *Ingester) start(ctx context.Context) error {
 		return nil
 	}
 	return g.replay(ctx)
+}
+
+// registerEvery is how often a node without a write-ahead buffer registers again:
+// the catalog forgets such ids after some silence.
+const registerEvery = catalog.NodeExpiryMs * time.Millisecond / 4
+
+func (g *Ingester) keepRegistered(ctx context.Context) error {
+	ticker := time.NewTicker(registerEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		g.mu.Lock()
+		draining := g.draining
+		g.mu.Unlock()
+		if draining {
+			return nil // its id is about to go, and must not come back
+		}
+		if err := g.proposeUntilDone(ctx, catalog.RegisterNode{Node: g.node}); err != nil {
+			g.logger.Warn("the node could not register again", "error", err)
+		}
+	}
 }
 
 // proposeUntilDone repeats an edit that does no harm twice.

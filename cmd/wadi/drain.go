@@ -66,7 +66,7 @@ func (n *node) endWaits() {
 func (n *node) awaitQuiet(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, quietTimeout)
 	defer cancel()
-	if n.api.Quiet(ctx, quietTime) != nil {
+	if n.api.Quiet(ctx, quietTime) != nil && ctx.Err() == context.DeadlineExceeded {
 		n.logger.Info("requests still come while connections are closed")
 	}
 }

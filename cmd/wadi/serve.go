@@ -156,6 +156,8 @@ func (o nodeOptions) validate() error {
 	if o.Advertise != "" {
 		if u, err := url.Parse(o.Advertise); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 			return fmt.Errorf("--advertise %q is not an http URL", o.Advertise)
+		} else if unspecified(net.JoinHostPort(u.Hostname(), "0")) {
+			return fmt.Errorf("--advertise %q is no address at which others reach this node", o.Advertise)
 		}
 	}
 	switch {

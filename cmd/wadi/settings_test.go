@@ -131,12 +131,15 @@ func TestServeRefusesNonsense(t *testing.T) {
 		"--listen": "8080", "--advertise": "node-1", "--pprof": "on", "--memory-limit": "1MiB", "--cache-bytes": "1GiB", "--flush-bytes": "0",
 		"--flush-interval": "0s", "--put-budget": "-1", "--auto-create-partitions": "0", "--request-timeout": "-1s", "--drain-timeout": "0s", "--drain-delay": "30s",
 		"--feature-level": "3",
-		"--store": "bucket", "--log-format": "xml", "--log-level": "loud", "--roles": "",
+		"--store":         "bucket", "--log-format": "xml", "--log-level": "loud", "--roles": "",
 	} {
 		_, o := parseNode(t, nil, "serve", "--store", "mem://", "--wal=off", flag+"="+value)
 		if o.status != exitUsage || !strings.Contains(o.err, strings.TrimPrefix(flag, "--")) {
 			t.Errorf("%s=%s: status %d: %s", flag, value, o.status, o.err)
 		}
+	}
+	if _, o := parseNode(t, nil, "serve", "--store", "mem://", "--wal=off", "--advertise=http://0.0.0.0:8081"); o.status != exitUsage || !strings.Contains(o.err, "--advertise") {
+		t.Errorf("an address that nobody can reach is advertised: status %d: %s", o.status, o.err)
 	}
 	if got, o := parseNode(t, nil, "serve", "--store", "mem://", "--roles", "reader"); o.status != exitOK || got.WAL {
 		t.Errorf("a reader needs no write-ahead buffer: %+v %s", got, o.err)

@@ -302,7 +302,7 @@ func TestWaitBeyond(t *testing.T) {
 		wait := func(r *running, beyond catalog.Offset) <-chan catalog.Offset {
 			end := make(chan catalog.Offset, 1)
 			go func() {
-				view, err := r.WaitBeyond(t.Context(), tp, beyond)
+				view, err := r.WaitBeyond(t.Context(), catalog.PartitionOffset{Partition: tp, Offset: beyond})
 				switch {
 				case err != nil:
 					t.Errorf("WaitBeyond: %v", err)
@@ -333,11 +333,46 @@ func TestWaitBeyond(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		other := a.createTopic(t, "other")
-		if _, err := a.WaitBeyond(ctx, other, 0); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := a.WaitBeyond(ctx, catalog.PartitionOffset{Partition: other}); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("WaitBeyond of nothing: %v", err)
 		}
 		a.stop(t)
 		b.stop(t)
+	})
+}
+
+// TestWaitBeyondAny wakes a waiter for several partitions on a change of any.
+func TestWaitBeyondAny(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := start(t, memstore.New(), nil)
+		node := uuid.New()
+		a.mustPropose(t, catalog.RegisterNode{Node: node})
+		var positions []catalog.PartitionOffset
+		for i := range 3 {
+			positions = append(positions, catalog.PartitionOffset{Partition: a.createTopic(t, fmt.Sprintf("flights-%d", i))})
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		for i := range positions {
+			seen := make(chan *catalog.State, 1)
+			go func() {
+				view, err := a.WaitBeyond(ctx, positions...)
+				if err != nil {
+					t.Errorf("WaitBeyond: %v", err)
+				}
+				seen <- view
+			}()
+			synctest.Wait()
+			if len(seen) > 0 {
+				t.Fatalf("a waiter did not wait for partition %d", i)
+			}
+			a.mustPropose(t, commitOf(node, uint64(i), positions[i].Partition, 5))
+			if view := <-seen; view == nil || view.Partition(positions[i].Partition).End() != 5 {
+				t.Errorf("the waiter did not see the commit to partition %d", i)
+			}
+			positions[i].Offset = 5
+		}
+		a.stop(t)
 	})
 }
 

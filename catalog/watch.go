@@ -42,24 +42,29 @@ func newWatch() *watch {
 	return &watch{waiters: map[TopicPartition]map[chan struct{}]struct{}{}}
 }
 
-// add returns a channel that gets a value when tp changes, until remove.
-func (w *watch) add(tp TopicPartition) chan struct{} {
+// add returns a channel that gets a value when one of the partitions changes,
+// until remove.
+func (w *watch) add(positions []PartitionOffset) chan struct{} {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	ch := make(chan struct{}, 1)
-	if w.waiters[tp] == nil {
-		w.waiters[tp] = map[chan struct{}]struct{}{}
+	for _, at := range positions {
+		if w.waiters[at.Partition] == nil {
+			w.waiters[at.Partition] = map[chan struct{}]struct{}{}
+		}
+		w.waiters[at.Partition][ch] = struct{}{}
 	}
-	w.waiters[tp][ch] = struct{}{}
 	return ch
 }
 
-func (w *watch) remove(tp TopicPartition, ch chan struct{}) {
+func (w *watch) remove(positions []PartitionOffset, ch chan struct{}) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	delete(w.waiters[tp], ch)
-	if len(w.waiters[tp]) == 0 {
-		delete(w.waiters, tp)
+	for _, at := range positions {
+		delete(w.waiters[at.Partition], ch)
+		if len(w.waiters[at.Partition]) == 0 {
+			delete(w.waiters, at.Partition)
+		}
 	}
 }
 
@@ -104,19 +109,26 @@ func wake(chans map[chan struct{}]struct{}) {
 	}
 }
 
-// WaitBeyond returns the view in which tp's end offset is above offset, or in
-// which tp is gone or its log start above offset. It returns ctx's error if
-// that does not come to pass. It begins with the replica as it is: the caller
-// confirms first where that matters.
-func (c *Catalog) WaitBeyond(ctx context.Context, tp TopicPartition, offset Offset) (*State, error) {
-	ch := c.watch.add(tp)
-	defer c.watch.remove(tp, ch)
+// PartitionOffset is an offset of a partition.
+type PartitionOffset struct {
+	Partition TopicPartition
+	Offset    Offset
+}
+
+// WaitBeyond returns the view in which one of the partitions has its end offset
+// above the offset of its position, or has its log start above it, or is gone.
+// It returns ctx's error if that does not come to pass. It begins with the
+// replica as it is: the caller confirms first where that matters.
+func (c *Catalog) WaitBeyond(ctx context.Context, positions ...PartitionOffset) (*State, error) {
+	ch := c.watch.add(positions)
+	defer c.watch.remove(positions, ch)
 	c.signal() // a replica that has no watchers does not look for entries of others
 	for {
 		view := c.View()
-		p := view.Partition(tp)
-		if p == nil || p.End() > offset || p.LogStart() > offset {
-			return view, nil
+		for _, at := range positions {
+			if p := view.Partition(at.Partition); p == nil || p.End() > at.Offset || p.LogStart() > at.Offset {
+				return view, nil
+			}
 		}
 		select {
 		case <-ch:

@@ -43,6 +43,12 @@ type Config struct {
 	FetchBytesMax int
 	// FetchRecordsMax bounds max_records.
 	FetchRecordsMax int
+	// FetchPartitionsMax bounds the partitions of one fetch, FetchParallel those
+	// of them that are read at the same time, FetchBodyBytesMax the body that
+	// names them.
+	FetchPartitionsMax int
+	FetchParallel      int
+	FetchBodyBytesMax  int64
 	// FetchWaitMax bounds max_wait_ms.
 	FetchWaitMax time.Duration
 	// DecompressedBytesMax bounds the records of one batch while it is decoded.
@@ -56,6 +62,22 @@ type Config struct {
 	// max_bytes, but for its first batch.
 	// Beyond it fetches get 503.
 	FetchedBytesMax int64
+
+	// StreamsMax bounds the streams that are open. Beyond it they get 503.
+	StreamsMax int
+	// StreamBufferBytes is how much text a stream gathers before it sends it. It
+	// is what a slow reader at the tail holds, and about the size of an event; a
+	// single record may take more.
+	StreamBufferBytes int
+	// StreamedBytesMax bounds the batches that all streams hold while they fetch
+	// and decode; they wait for their share of it.
+	StreamedBytesMax int64
+	// StreamPing is the longest time in which a stream sends nothing.
+	StreamPing time.Duration
+	// StreamWriteTimeout is the time in which the reader of a stream must take
+	// the next part. It is shorter than WriteTimeout, as others may wait for the
+	// memory.
+	StreamWriteTimeout time.Duration
 
 	// PageSize is page_size where a listing does not give it; PageSizeMax bounds it.
 	PageSize    int
@@ -112,10 +134,19 @@ func DefaultConfig() Config {
 		FetchBytes:           1 << 20,
 		FetchBytesMax:        64 << 20,
 		FetchRecordsMax:      1_000_000,
+		FetchPartitionsMax:   1000,
+		FetchParallel:        8,
+		FetchBodyBytesMax:    512 << 10,
 		FetchWaitMax:         30 * time.Second,
 		DecompressedBytesMax: 64 << 20,
 		DecodingBytesMax:     128 << 20,
 		FetchedBytesMax:      256 << 20,
+
+		StreamsMax:         2048,
+		StreamBufferBytes:  32 << 10,
+		StreamedBytesMax:   32 << 20,
+		StreamPing:         15 * time.Second,
+		StreamWriteTimeout: 10 * time.Second,
 
 		PageSize:    100,
 		PageSizeMax: 1000,
@@ -157,10 +188,18 @@ func (c Config) Validate() error {
 		{"FetchBytes", int64(c.FetchBytes)},
 		{"FetchBytesMax", int64(c.FetchBytesMax)},
 		{"FetchRecordsMax", int64(c.FetchRecordsMax)},
+		{"FetchPartitionsMax", int64(c.FetchPartitionsMax)},
+		{"FetchParallel", int64(c.FetchParallel)},
+		{"FetchBodyBytesMax", c.FetchBodyBytesMax},
 		{"FetchWaitMax", int64(c.FetchWaitMax)},
 		{"DecompressedBytesMax", int64(c.DecompressedBytesMax)},
 		{"DecodingBytesMax", c.DecodingBytesMax},
 		{"FetchedBytesMax", c.FetchedBytesMax},
+		{"StreamsMax", int64(c.StreamsMax)},
+		{"StreamBufferBytes", int64(c.StreamBufferBytes)},
+		{"StreamedBytesMax", c.StreamedBytesMax},
+		{"StreamPing", int64(c.StreamPing)},
+		{"StreamWriteTimeout", int64(c.StreamWriteTimeout)},
 		{"PageSize", int64(c.PageSize)},
 		{"PageSizeMax", int64(c.PageSizeMax)},
 		{"RequestTimeout", int64(c.RequestTimeout)},

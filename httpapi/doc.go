@@ -10,9 +10,11 @@
 //
 //   - The status code is the truth. An error before the first byte of an answer
 //     becomes a problem with its own status (errors.go has the whole mapping).
-//     After the first byte, an NDJSON produce stream ends with a problem line;
-//     every other answer is broken off, so that no client takes a part of it
-//     for the whole.
+//     After the first byte, an NDJSON produce and a stream of records end with a
+//     problem as their last line or event; every other answer is broken off, so
+//     that no client takes a part of it for the whole.
+//   - A fetch of many partitions is 207 if some could be read and others not, and
+//     has the status of the first problem if none could.
 //   - The budget comes before the body: a produce request asks the Producer for
 //     room for all that it announces before it reads any of it, and reserves
 //     memory before it takes it, as the body comes. So a sender holds in
@@ -21,6 +23,8 @@
 //   - Nothing waits for a client without a deadline. Reading a body is bounded
 //     by a grace time and a least rate (body.go), writing by a deadline that is
 //     renewed as bytes leave (response.go).
+//   - What a stream holds for a reader that is slow at the tail is its own, and
+//     bounded: one buffer. What streams share is given back before they send it.
 //   - A request asks for nothing that is passed over in silence: unknown query
 //     parameters, unknown JSON members and headers of features that are not
 //     offered are refused.
@@ -28,13 +32,15 @@
 //
 // # Goroutines
 //
-// A request is served on its connection's goroutine. Only an NDJSON produce
+// A request is served on its connection's goroutine. An NDJSON produce
 // stream has more (ndjson_produce.go): one that reads the body, and one for
-// each chunk that is being committed, at most Config.ChunksInFlightMax; all have ended
+// each chunk that is being committed, at most Config.ChunksInFlightMax. A fetch of
+// many partitions has Config.FetchParallel at most (fetch_many.go). All have ended
 // when the handler returns.
 //
 // # Locks
 //
-// Server.altering is the only lock; it is held over the read, change and write
-// of a topic's settings.
+// Server.altering is held over the read, change and write of a topic's settings,
+// manyFetch.mu over the counting of one request's bytes. Neither is taken while
+// the other is held.
 package httpapi

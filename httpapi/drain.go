@@ -70,4 +70,6 @@ func (d *drain) exit(r *http.Request) {
 	}
 }
 
-func reads(r *http.Request) bool { return r.Method == http.MethodGet || r.Method == http.MethodHead }
+func reads(r *http.Request) bool {
+	return r.Method == http.MethodGet || r.Method == http.MethodHead || r.URL.Path == fetchPath
+}

@@ -70,8 +70,7 @@ func (s *Server) exchange(w http.ResponseWriter, r *http.Request) *exchange {
 // neither side waits for the other.
 func (x *exchange) fail(err error) {
 	p := toProblem(err, x.s.cfg.RetryAfter)
-	x.s.metrics.problems.WithLabelValues(p.code).Inc()
-	x.log(p)
+	x.report(p)
 	if x.w.status != 0 {
 		// A part of the answer is out. Breaking off is the only way left to
 		// say that it is not the whole.
@@ -126,7 +125,9 @@ func (x *exchange) refuseBody(answer func()) {
 	}
 }
 
-func (x *exchange) log(p *problem) {
+// report counts and logs a problem.
+func (x *exchange) report(p *problem) {
+	x.s.metrics.problems.WithLabelValues(p.code).Inc()
 	level := slog.LevelDebug
 	switch {
 	case p.kind == kindInternal, p.kind == kindCorrupt:

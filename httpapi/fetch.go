@@ -23,13 +23,43 @@ const (
 	startTimestamp
 )
 
+// fetchStart is where a fetch begins.
+type fetchStart struct {
+	start     startKind
+	offset    catalog.Offset // of startOffset
+	timestamp int64          // ms, of startTimestamp
+}
+
+// parseStart reads a number, earliest, latest or timestamp:MS. Its error goes on
+// from the name of what was read.
+func parseStart(text string) (fetchStart, error) {
+	ms, isTime := strings.CutPrefix(text, "timestamp:")
+	switch {
+	case text == "earliest":
+		return fetchStart{start: startEarliest}, nil
+	case text == "latest":
+		return fetchStart{start: startLatest}, nil
+	case isTime:
+		n, ok := parseDecimal(ms)
+		if !ok || n < 0 {
+			return fetchStart{}, errors.New("must name a time in milliseconds, as in timestamp:1700000000000")
+		}
+		return fetchStart{start: startTimestamp, timestamp: n}, nil
+	}
+	n, ok := parseDecimal(text)
+	if !ok || n < 0 {
+		return fetchStart{}, errors.New("must be a number that is not negative, earliest, latest or timestamp:MS")
+	}
+	return fetchStart{offset: catalog.Offset(n)}, nil
+}
+
 // fetchRequest is a fetch with all its parameters.
 type fetchRequest struct {
 	*exchange
+	fetchStart
 	name       string
 	media      string
-	start      startKind
-	timestamp  int64 // ms, of startTimestamp
+	follows    bool // the answer goes on with what comes
 	valuesOnly bool
 	matches    entityTags
 	q          reader.Query
@@ -56,6 +86,9 @@ func (s *Server) fetch(x *exchange) error {
 	if done, err := f.notModified(ctx); done || err != nil {
 		return err
 	}
+	if f.follows {
+		return f.follow()
+	}
 	defer func() { s.fetched.leave(f.held) }()
 	f.q.Reserve = f.hold
 	var got reader.Fetched
@@ -80,31 +113,39 @@ func (f *fetchRequest) parse() error {
 	if f.q.Partition.Partition, err = f.partitionParam(); err != nil {
 		return err
 	}
-	if f.media, err = acceptable(f.r); err != nil {
-		return err
-	}
 	if f.matches, err = parseEntityTags(f.r.Header.Values("If-None-Match")); err != nil {
 		return err
 	}
 	cfg := f.s.cfg
 	q := parseQuery(f.r)
-	f.parseStart(q)
+	if err := f.parseMedia(q); err != nil {
+		return err
+	}
+	if err := f.parseStart(q); err != nil {
+		return err
+	}
 	f.q.Until = catalog.Offset(q.integer("until", int64(reader.NoUntil), 0, math.MaxInt64))
 	f.q.MaxRecords = int(q.integer("max_records", 0, 1, int64(cfg.FetchRecordsMax)))
 	f.q.MaxBytes = int(q.integer("max_bytes", int64(cfg.FetchBytes), 1, int64(cfg.FetchBytesMax)))
 	f.q.MaxBytes = min(f.q.MaxBytes, int(cfg.FetchedBytesMax/answerShare))
-	f.q.MaxWait = q.milliseconds("max_wait_ms", cfg.FetchWaitMax)
-	f.q.MinBytes = int(q.integer("min_bytes", 1, 0, int64(cfg.FetchBytesMax)))
+	if !f.follows {
+		f.q.MaxWait = q.milliseconds("max_wait_ms", cfg.FetchWaitMax)
+		f.q.MinBytes = int(q.integer("min_bytes", 1, 0, int64(cfg.FetchBytesMax)))
+	}
 	f.valuesOnly = q.flag("values_only")
-	follow := q.flag("follow")
+	for _, name := range []string{"max_wait_ms", "min_bytes"} {
+		if q.given(name) {
+			q.fail(parameterf(name, "has no meaning for a stream"))
+		}
+	}
 	if err := q.done(); err != nil {
 		return err
 	}
 	switch {
-	case follow:
-		return kindNotSupported.newf("follow=true is not supported by this version; use max_wait_ms").with("parameter", "follow")
 	case f.valuesOnly && f.media != mediaNDJSON:
 		return parameterf("values_only", "needs Accept: %s", mediaNDJSON)
+	case f.closed() && f.follows:
+		return parameterf("until", "has no meaning for a stream")
 	case f.q.MinBytes > f.q.MaxBytes:
 		return parameterf("min_bytes", "must not be over max_bytes")
 	case f.closed() && f.start != startOffset:
@@ -115,30 +156,56 @@ func (f *fetchRequest) parse() error {
 	return nil
 }
 
-func (f *fetchRequest) parseStart(q *query) {
-	text, ok := q.take("offset")
-	if !ok {
-		q.fail(parameterf("offset", "is needed: a number, earliest, latest or timestamp:MS"))
-		return
-	}
-	ms, isTime := strings.CutPrefix(text, "timestamp:")
+// parseMedia finds out what the answer is written in, and whether it goes on.
+// Events always do.
+func (f *fetchRequest) parseMedia(q *query) error {
+	refused := q.given("follow")
+	f.follows = q.flag("follow")
+	refused = refused && !f.follows
+	offered := fetchable
 	switch {
-	case text == "earliest":
-		f.start = startEarliest
-	case text == "latest":
-		f.start = startLatest
-	case isTime:
-		f.start = startTimestamp
-		if f.timestamp, ok = parseDecimal(ms); !ok || f.timestamp < 0 {
-			q.fail(parameterf("offset", "must name a time in milliseconds after timestamp:"))
-		}
-	default:
-		n, ok := parseDecimal(text)
-		if !ok || n < 0 {
-			q.fail(parameterf("offset", "must be a number that is not negative, earliest, latest or timestamp:MS"))
-		}
-		f.q.Offset = catalog.Offset(n)
+	case f.follows:
+		offered = followable
+	case refused:
+		offered = fetchable[:len(fetchable)-1]
 	}
+	var err error
+	if f.media, err = acceptable(f.r, offered); err != nil {
+		return err
+	}
+	f.follows = f.follows || f.media == mediaEventStream
+	return nil
+}
+
+// lastEventID is the header with which a reader of events that lost its
+// connection says where it was. It stands in for the offset in the URL, which a
+// browser cannot change.
+const lastEventID = "Last-Event-ID"
+
+func (f *fetchRequest) parseStart(q *query) error {
+	text, ok := q.take("offset")
+	last, seen, err := integerHeader(f.r.Header, lastEventID, math.MaxInt64)
+	switch {
+	case err != nil:
+		return err
+	case seen && f.media != mediaEventStream:
+		return headerf(lastEventID, "needs Accept: %s", mediaEventStream)
+	case !ok && !seen:
+		q.fail(parameterf("offset", "is needed: a number, earliest, latest or timestamp:MS"))
+		return nil
+	}
+	if ok {
+		start, err := parseStart(text)
+		if err != nil {
+			q.fail(parameterf("offset", "%v", err))
+		}
+		f.fetchStart = start
+	}
+	if seen {
+		f.fetchStart = fetchStart{offset: catalog.Offset(last)}
+	}
+	f.q.Offset = f.offset
+	return nil
 }
 
 // answerShare is how many answers of the greatest size may be written at once,
@@ -202,14 +269,18 @@ type fetchAnswer struct {
 // did return is known later.
 func (f *fetchRequest) hold(n int64) error {
 	if n > f.held && !f.s.fetched.enter(n-f.held) {
-		return kindOverloaded.newf("answers of too many bytes are being written").
-			with("reason", "fetched bytes").with("limit", f.s.fetched.limit)
+		return fetchedBytesFull(f.s.fetched.limit)
 	}
 	if n < f.held {
 		f.s.fetched.leave(f.held - n)
 	}
 	f.held = n
 	return nil
+}
+
+func fetchedBytesFull(limit int64) *problem {
+	return kindOverloaded.newf("answers of too many bytes are being written").
+		with("reason", "fetched bytes").with("limit", limit)
 }
 
 func (f *fetchRequest) respond(ctx context.Context, got reader.Fetched) error {
@@ -272,10 +343,10 @@ func (f *fetchRequest) writeBatches(a fetchAnswer) error {
 // it is WriteTimeout.
 const sendBytesMax = 256 << 10
 
-func (f *fetchRequest) send(b []byte) error {
+func (x *exchange) send(b []byte) error {
 	for len(b) > 0 {
 		n := min(len(b), sendBytesMax)
-		if _, err := f.w.Write(b[:n]); err != nil {
+		if _, err := x.w.Write(b[:n]); err != nil {
 			return clientGone(err)
 		}
 		b = b[n:]
@@ -301,18 +372,24 @@ func (f *fetchRequest) writeLines(ctx context.Context, a fetchAnswer) error {
 }
 
 func (f *fetchRequest) writeJSON(ctx context.Context, a fetchAnswer, immutable bool) error {
-	tail := strconv.AppendInt([]byte(`],"next_offset":`), int64(a.next), 10)
-	if !immutable {
-		tail = append(tail, `,"high_watermark":`...)
-		tail = strconv.AppendInt(tail, int64(a.HighWatermark), 10)
-		tail = append(tail, `,"log_start_offset":`...)
-		tail = strconv.AppendInt(tail, int64(a.LogStart), 10)
-	}
-	tail = append(tail, "}\n"...)
+	tail := append(a.appendTail([]byte("]"), immutable), "}\n"...)
 	return f.writeRecords(ctx, a, func(buf []byte, r *recordbatch.Record, first bool) []byte {
 		if !first {
 			buf = append(buf, ',')
 		}
 		return appendRecord(buf, r)
 	}, []byte(`{"records":[`), tail)
+}
+
+// appendTail appends what follows the records of an answer in JSON.
+func (a *fetchAnswer) appendTail(dst []byte, immutable bool) []byte {
+	dst = append(dst, `,"next_offset":`...)
+	dst = strconv.AppendInt(dst, int64(a.next), 10)
+	if immutable {
+		return dst
+	}
+	dst = append(dst, `,"high_watermark":`...)
+	dst = strconv.AppendInt(dst, int64(a.HighWatermark), 10)
+	dst = append(dst, `,"log_start_offset":`...)
+	return strconv.AppendInt(dst, int64(a.LogStart), 10)
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/wadilog/wadi/catalog"
 	"github.com/wadilog/wadi/internal/recordbatch"
 )
 
@@ -19,39 +20,48 @@ var encodeBuffers = sync.Pool{New: func() any {
 	return &b
 }}
 
-// writeRecords streams the records from a.from to a.next. What is wrong with
-// the first batch still becomes a status of its own; later it breaks the answer off.
-func (f *fetchRequest) writeRecords(ctx context.Context, a fetchAnswer, encode func(buf []byte, r *recordbatch.Record, first bool) []byte, head, tail []byte) error {
+// recordText is an answer that is gathered in a buffer, and sent as soon as
+// there is enough of it. What is wrong before that still becomes a status of
+// its own; later it breaks the answer off.
+type recordText struct {
+	*exchange
+	status int
+	pooled *[]byte
+	buf    []byte
+}
+
+func (x *exchange) recordText(status int) *recordText {
 	pooled := encodeBuffers.Get().(*[]byte)
-	defer func() {
-		if cap(*pooled) <= 2*encodeBufferLen {
-			encodeBuffers.Put(pooled)
-		}
-	}()
-	buf := append((*pooled)[:0], head...)
+	return &recordText{exchange: x, status: status, pooled: pooled, buf: (*pooled)[:0]}
+}
+
+// release gives the buffer back.
+func (t *recordText) release() {
+	if cap(t.buf) <= 2*encodeBufferLen {
+		*t.pooled = t.buf[:0]
+		encodeBuffers.Put(t.pooled)
+	}
+}
+
+// records adds the records from a.from to a.next.
+func (t *recordText) records(ctx context.Context, a fetchAnswer, encode func(buf []byte, r *recordbatch.Record, first bool) []byte) error {
 	next := a.from
 	for _, b := range a.Batches {
-		err := f.decode(ctx, b, func(r *recordbatch.Record) error {
+		err := t.decode(ctx, b, func(r *recordbatch.Record) error {
 			if r.Offset < next {
 				return nil
 			}
 			if r.Offset >= a.next {
 				return errEnough
 			}
-			buf = encode(buf, r, next == a.from)
+			t.buf = encode(t.buf, r, next == a.from)
 			next = r.Offset + 1
-			if len(buf) < encodeBufferLen/2 {
+			if len(t.buf) < encodeBufferLen/2 {
 				return nil
 			}
-			err := f.send(buf)
-			buf = buf[:0]
-			return err
+			return t.flush()
 		})
-		var invalid *recordbatch.InvalidError
-		switch {
-		case errors.As(err, &invalid):
-			return kindCorrupt.newf("the records from offset %d on cannot be decoded", next).because(err)
-		case err != nil && err != errEnough:
+		if err = undecodable(err, next); err != nil && err != errEnough {
 			return err
 		}
 	}
@@ -59,14 +69,46 @@ func (f *fetchRequest) writeRecords(ctx context.Context, a fetchAnswer, encode f
 		// Never shifted, never less than was said: this would be our own bug.
 		return kindCorrupt.newf("the records from offset %d to %d are not in their batches", next, a.next)
 	}
-	buf = append(buf, tail...)
-	*pooled = buf[:0]
-	f.s.metrics.records.WithLabelValues("fetch").Add(float64(a.next - a.from))
-	if f.w.status == 0 {
-		f.w.Header().Set("Content-Length", strconv.Itoa(len(buf)))
-		f.w.WriteHeader(http.StatusOK)
+	t.s.metrics.records.WithLabelValues("fetch").Add(float64(a.next - a.from))
+	return nil
+}
+
+func (t *recordText) flush() error {
+	if t.w.status == 0 {
+		t.w.WriteHeader(t.status)
 	}
-	return f.send(buf)
+	err := t.send(t.buf)
+	t.buf = t.buf[:0]
+	return err
+}
+
+// finish sends what is left. An answer that was short gets its length.
+func (t *recordText) finish() error {
+	if t.w.status == 0 {
+		t.w.Header().Set("Content-Length", strconv.Itoa(len(t.buf)))
+	}
+	return t.flush()
+}
+
+// undecodable is err, or if that is about a batch that is not what it should be,
+// the problem that the client gets: a batch in the store is no mistake of its own.
+func undecodable(err error, next catalog.Offset) error {
+	if invalid := (*recordbatch.InvalidError)(nil); errors.As(err, &invalid) {
+		return kindCorrupt.newf("the records from offset %d on cannot be decoded", next).because(err)
+	}
+	return err
+}
+
+// writeRecords sends head, the records from a.from to a.next, and tail.
+func (f *fetchRequest) writeRecords(ctx context.Context, a fetchAnswer, encode func(buf []byte, r *recordbatch.Record, first bool) []byte, head, tail []byte) error {
+	t := f.recordText(http.StatusOK)
+	defer t.release()
+	t.buf = append(t.buf, head...)
+	if err := t.records(ctx, a, encode); err != nil {
+		return err
+	}
+	t.buf = append(t.buf, tail...)
+	return t.finish()
 }
 
 // errEnough ends the decoding of a batch.
@@ -84,32 +126,32 @@ const (
 // decode passes a batch's records to each, which must not keep them, until it
 // returns an error. The node's budget for decompressed records is held
 // meanwhile.
-func (f *fetchRequest) decode(ctx context.Context, b []byte, each func(*recordbatch.Record) error) error {
+func (x *exchange) decode(ctx context.Context, b []byte, each func(*recordbatch.Record) error) error {
 	h, err := recordbatch.ParseHeader(b)
 	if err != nil {
 		return err
 	}
-	limit := f.s.cfg.DecompressedBytesMax
+	limit := x.s.cfg.DecompressedBytesMax
 	if h.Codec() == recordbatch.None {
 		return walk(b, limit, each)
 	}
 	for step := max(decodeBytesFirst, decodeRatioFirst*len(b)); step < limit; step *= decodeStep {
-		err := f.decodeWithin(ctx, b, step, each)
+		err := x.decodeWithin(ctx, b, step, each)
 		if !errors.Is(err, recordbatch.ErrTooLarge) {
 			return err
 		}
 	}
-	return f.decodeWithin(ctx, b, limit, each)
+	return x.decodeWithin(ctx, b, limit, each)
 }
 
-func (f *fetchRequest) decodeWithin(ctx context.Context, b []byte, limit int, each func(*recordbatch.Record) error) error {
-	if err := f.s.decoding.Acquire(ctx, int64(limit)); err != nil {
+func (x *exchange) decodeWithin(ctx context.Context, b []byte, limit int, each func(*recordbatch.Record) error) error {
+	if err := x.s.decoding.Acquire(ctx, int64(limit)); err != nil {
 		if errors.Is(err, context.Canceled) {
 			return err
 		}
 		return kindOverloaded.newf("too many records are being decompressed").with("reason", "decompressed bytes")
 	}
-	defer f.s.decoding.Release(int64(limit))
+	defer x.s.decoding.Release(int64(limit))
 	return walk(b, limit, each)
 }
 

@@ -105,7 +105,7 @@ func TestAccept(t *testing.T) {
 		typeBatch + ", application/json;q=0.9":         typeBatch,
 		"text/event-stream, application/x-ndjson":      typeNDJSON,
 		"text/html":                         "",
-		"text/event-stream":                 "",
+		"text/event-stream":                 typeEvents,
 		"application/json;q=0":              "",
 		"application/json;q=1.1":            "",
 		"application/json;q=NaN":            "",
@@ -114,7 +114,7 @@ func TestAccept(t *testing.T) {
 	} {
 		r := httpRequest(t)
 		r.Header.Set("Accept", accept)
-		got, err := acceptable(r)
+		got, err := acceptable(r, fetchable)
 		if got != want || (err != nil) != (want == "") {
 			t.Errorf("Accept: %s gives %s, %v", accept, got, err)
 		}

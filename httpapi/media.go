@@ -57,18 +57,22 @@ func requireJSON(r *http.Request, also ...string) error {
 	return kindMediaType.newf("the body must be %s", mediaJSON).with("supported", append([]string{mediaJSON}, also...))
 }
 
-// fetchable are the media types of a fetch's answer, the default first.
-var fetchable = []string{mediaJSON, mediaNDJSON, mediaRecordBatch}
+// fetchable are the media types of a fetch's answer, the default first;
+// followable those of one that goes on.
+var (
+	fetchable  = []string{mediaJSON, mediaNDJSON, mediaRecordBatch, mediaEventStream}
+	followable = []string{mediaNDJSON, mediaEventStream}
+)
 
-// acceptable picks the media type of a fetch's answer by the request's Accept
-// (RFC 9110, 12.5.1): the highest quality, the earlier of fetchable among equals.
-func acceptable(r *http.Request) (string, error) {
+// acceptable picks the media type of an answer by the request's Accept
+// (RFC 9110, 12.5.1): the highest quality, the earlier of those offered among equals.
+func acceptable(r *http.Request, offered []string) (string, error) {
 	accept := strings.Join(r.Header.Values("Accept"), ",")
 	if strings.TrimSpace(accept) == "" {
-		return fetchable[0], nil
+		return offered[0], nil
 	}
 	best, bestQuality := "", 0.0
-	for _, media := range fetchable {
+	for _, media := range offered {
 		if quality := quality(accept, media); quality > bestQuality {
 			best, bestQuality = media, quality
 		}
@@ -76,11 +80,7 @@ func acceptable(r *http.Request) (string, error) {
 	if best != "" {
 		return best, nil
 	}
-	detail := "the answer can be " + strings.Join(fetchable, ", ")
-	if quality(accept, mediaEventStream) > 0 {
-		detail = mediaEventStream + " is not supported by this version; " + detail
-	}
-	return "", kindNotAcceptable.newf("%s", detail).with("supported", fetchable)
+	return "", kindNotAcceptable.newf("the answer can be %s", strings.Join(offered, ", ")).with("supported", offered)
 }
 
 // quality returns how much accept wants media. The most specific range that

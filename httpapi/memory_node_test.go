@@ -36,6 +36,11 @@ type memoryNode struct {
 	notReady  error
 	confirms  int
 	unconfirm error // what Confirm fails with
+
+	ending    chan struct{}             // closed when waits end
+	fetches   int                       // calls of Fetch
+	failFetch func(n int) error         // called for the n-th Fetch, if not nil
+	hang      func(ctx context.Context) // called in each Fetch, if not nil
 }
 
 type storedBatch struct {
@@ -50,6 +55,7 @@ func newMemoryNode() *memoryNode {
 		node:    uuid.New(),
 		stored:  map[catalog.TopicPartition][]storedBatch{},
 		changed: make(chan struct{}),
+		ending:  make(chan struct{}),
 	}
 	catalog.Apply(m.state, catalog.RaiseLevel{Level: catalog.FeatureLevel})
 	catalog.Apply(m.state, catalog.RegisterNode{Node: m.node})
@@ -269,22 +275,85 @@ func (m *memoryNode) commit(topic *catalog.Topic, batches map[int32][][]byte, op
 }
 
 func (m *memoryNode) Fetch(ctx context.Context, q reader.Query) (reader.Fetched, error) {
+	m.mu.Lock()
+	m.fetches++
+	fail, n, hang := m.failFetch, m.fetches, m.hang
+	m.mu.Unlock()
+	if fail != nil {
+		if err := fail(n); err != nil {
+			return reader.Fetched{}, err
+		}
+	}
+	if hang != nil {
+		if hang(ctx); ctx.Err() != nil {
+			return reader.Fetched{}, ctx.Err()
+		}
+	}
 	timeout := time.NewTimer(q.MaxWait)
 	defer timeout.Stop()
 	for {
 		f, wait, err := m.tryFetch(q)
-		if err != nil || q.MaxWait == 0 {
+		if err != nil {
 			return f, err
 		}
-		if wait == nil {
+		select {
+		case <-m.ending:
+			f.Ending = true
+		default:
+		}
+		if q.Reserve != nil && len(f.Batches) > 0 {
+			size := int64(0)
+			for _, b := range f.Batches {
+				size += int64(len(b))
+			}
+			if err := q.Reserve(size); err != nil {
+				return reader.Fetched{}, err
+			}
+		}
+		if wait == nil || q.MaxWait == 0 || f.Ending {
 			return f, nil
 		}
 		select {
 		case <-wait:
+		case <-m.ending:
 		case <-timeout.C:
 			return f, nil
 		case <-ctx.Done():
 			return reader.Fetched{}, ctx.Err()
+		}
+	}
+}
+
+func (m *memoryNode) Await(ctx context.Context, positions []catalog.PartitionOffset, minBytes int64, maxWait time.Duration) error {
+	timeout := time.NewTimer(maxWait)
+	defer timeout.Stop()
+	for {
+		have, settled := int64(0), maxWait == 0
+		m.mu.Lock()
+		wait := m.changed
+		for _, at := range positions {
+			bounds, err := m.bounds(at.Partition)
+			if err != nil || at.Offset < bounds.Start || at.Offset > bounds.End {
+				settled = true
+			}
+			for _, b := range m.stored[at.Partition] {
+				if b.base+catalog.Offset(b.count) > at.Offset {
+					have += int64(len(b.data))
+				}
+			}
+		}
+		m.mu.Unlock()
+		if settled || have >= minBytes {
+			return nil
+		}
+		select {
+		case <-wait:
+		case <-m.ending:
+			return nil
+		case <-timeout.C:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 }
@@ -310,7 +379,7 @@ func (m *memoryNode) tryFetch(q reader.Query) (reader.Fetched, chan struct{}, er
 		if q.Until != reader.NoUntil && b.base >= q.Until {
 			break
 		}
-		if len(f.Batches) > 0 && bytes+len(b.data) > q.MaxBytes {
+		if (q.Within || len(f.Batches) > 0) && bytes+len(b.data) > q.MaxBytes {
 			break
 		}
 		f.Batches = append(f.Batches, slices.Clone(b.data))

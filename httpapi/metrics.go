@@ -8,11 +8,12 @@ import (
 
 // metrics counts requests by route, method and status class; never by topic.
 type metrics struct {
-	requests *prometheus.CounterVec
-	seconds  *prometheus.HistogramVec
-	problems *prometheus.CounterVec
-	answered prometheus.Counter
-	records  *prometheus.CounterVec
+	requests    *prometheus.CounterVec
+	seconds     *prometheus.HistogramVec
+	problems    *prometheus.CounterVec
+	answered    prometheus.Counter
+	records     *prometheus.CounterVec
+	slowReaders prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer, s *Server) *metrics {
@@ -23,7 +24,7 @@ func newMetrics(reg prometheus.Registerer, s *Server) *metrics {
 		}, []string{"route", "method", "class"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "wadi_http_request_seconds",
-			Help:    "Time from a request's headers to the end of its answer.",
+			Help:    "Time from a request's headers to the end of its answer; streams are left out.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2.5, 13),
 		}, []string{"route"}),
 		problems: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -38,14 +39,19 @@ func newMetrics(reg prometheus.Registerer, s *Server) *metrics {
 			Name: "wadi_http_records_total",
 			Help: "Records that were acknowledged (produce) or sent (fetch; record batches are not counted).",
 		}, []string{"direction"}),
+		slowReaders: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "wadi_http_slow_readers_total",
+			Help: "Streams that were closed because their reader took nothing for too long.",
+		}),
 	}
 	gauge := func(name, help string, g *gate) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 {
 			return float64(g.inside.Load())
 		})
 	}
-	reg.MustRegister(m.requests, m.seconds, m.problems, m.answered, m.records,
+	reg.MustRegister(m.requests, m.seconds, m.problems, m.answered, m.records, m.slowReaders,
 		gauge("wadi_http_open_requests", "Requests that are being served.", s.open),
+		gauge("wadi_http_streams", "Streams that are open.", s.streams),
 		gauge("wadi_http_connections", "Open connections.", s.conns),
 		gauge("wadi_http_fetched_bytes", "Bytes of batches in answers that are being written.", s.fetched),
 	)
@@ -54,8 +60,8 @@ func newMetrics(reg prometheus.Registerer, s *Server) *metrics {
 
 var classes = [...]string{"none", "1xx", "2xx", "3xx", "4xx", "5xx"}
 
-func (m *metrics) observe(route, method string, status int, aborted bool, elapsed time.Duration, bytes int64) {
-	class := classes[status/100]
+func (m *metrics) observe(route, method string, res *response, aborted bool, elapsed time.Duration) {
+	class := classes[res.status/100]
 	if aborted {
 		class = "aborted"
 	}
@@ -65,6 +71,8 @@ func (m *metrics) observe(route, method string, status int, aborted bool, elapse
 		method = "other" // any token may stand there; each would be a series of its own
 	}
 	m.requests.WithLabelValues(route, method, class).Inc()
-	m.seconds.WithLabelValues(route).Observe(elapsed.Seconds())
-	m.answered.Add(float64(bytes))
+	if !res.endless {
+		m.seconds.WithLabelValues(route).Observe(elapsed.Seconds())
+	}
+	m.answered.Add(float64(res.written))
 }

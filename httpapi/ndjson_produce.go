@@ -504,8 +504,7 @@ func (l *lineStream) finish() error {
 	p.noSideEffects = false // of the body's chunks, some are in
 	p.with("records", l.in)
 	p.with("first_record", l.failedFirst)
-	l.s.metrics.problems.WithLabelValues(p.code).Inc()
-	l.log(p)
+	l.report(p)
 	l.writeLine(append(p.appendJSON(nil), '\n'))
 	return nil
 }

@@ -30,7 +30,7 @@ func (s *Server) observe(next http.Handler) http.Handler {
 			if route == "" {
 				route = "none"
 			}
-			s.metrics.observe(route, r.Method, res.status, aborted && !res.complete, time.Since(begin), res.written)
+			s.metrics.observe(route, r.Method, res, aborted && !res.complete, time.Since(begin))
 			s.logger.LogAttrs(r.Context(), slog.LevelDebug, "request",
 				slog.String("request_id", id),
 				slog.String("method", r.Method),

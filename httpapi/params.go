@@ -85,6 +85,12 @@ func (q *query) flag(name string) bool {
 	}
 }
 
+// given tells whether a parameter is there that nobody took yet.
+func (q *query) given(name string) bool {
+	_, ok := q.values[name]
+	return ok
+}
+
 // milliseconds returns a duration parameter, 0 if it is not given.
 func (q *query) milliseconds(name string, high time.Duration) time.Duration {
 	return time.Duration(q.integer(name, 0, 0, high.Milliseconds())) * time.Millisecond

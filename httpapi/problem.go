@@ -20,7 +20,11 @@ type problem struct {
 	cause      error         // what is logged beside it; nil if there is nothing more to say
 }
 
-// member is a named value: an int64, a string, a []string, or nil for null.
+// jsonText is a value that is JSON already.
+type jsonText []byte
+
+// member is a named value: an int64, a string, a []string, a jsonText, or nil
+// for null.
 type member struct {
 	name  string
 	value any
@@ -111,6 +115,8 @@ func appendMember(dst []byte, value any) []byte {
 		return append(dst, "null"...)
 	case string:
 		return appendJSONString(dst, strings.ToValidUTF8(v, "\uFFFD"))
+	case jsonText:
+		return append(dst, v...)
 	case []string:
 		dst = append(dst, '[')
 		for i, s := range v {

@@ -18,6 +18,14 @@ type response struct {
 	written  int64
 	complete bool      // the answer is out, even if the handler is broken off
 	renewed  time.Time // when the write deadline was last set
+	endless  bool      // the answer lasts as long as its reader likes
+}
+
+// stream says that the answer has no end of its own, and gives the client other
+// deadlines to take each part of it.
+func (w *response) stream(timeout time.Duration) {
+	w.endless = true
+	w.timeout = timeout
 }
 
 // Unwrap lets http.ResponseController find the connection.

@@ -40,7 +40,12 @@ type Fetcher interface {
 	Fetch(ctx context.Context, q reader.Query) (reader.Fetched, error)
 	Bounds(ctx context.Context, tp catalog.TopicPartition) (reader.Bounds, error)
 	OffsetAtTime(ctx context.Context, tp catalog.TopicPartition, ms int64) (catalog.Offset, int64, bool, error)
+	// Await waits for some of several partitions, as a Fetch does for one.
+	Await(ctx context.Context, positions []catalog.PartitionOffset, minBytes int64, maxWait time.Duration) error
 }
+
+// fetchPath reads like any GET does, although it is a POST.
+const fetchPath = "/v1/fetch"
 
 // Topics is the catalog; *catalog.Catalog is one.
 type Topics interface {
@@ -85,8 +90,10 @@ type Server struct {
 	open    *gate // requests being served
 	conns   *gate // connections
 	fetched *gate // bytes of batches in answers that are being written
+	streams *gate // streams that are open
 
-	decoding *semaphore.Weighted // bytes of decompressed records
+	decoding  *semaphore.Weighted // bytes of decompressed records
+	streaming *semaphore.Weighted // bytes of batches in rounds of streams
 
 	drain drain
 
@@ -102,17 +109,19 @@ func NewServer(cfg Config, producer Producer, fetcher Fetcher, topics Topics, he
 		return nil, errors.New("httpapi: producer, fetcher, topics and health are all needed")
 	}
 	s := &Server{
-		cfg:      cfg,
-		producer: producer,
-		fetcher:  fetcher,
-		topics:   topics,
-		health:   health,
-		logger:   logger,
-		open:     newGate(int64(cfg.OpenRequestsMax)),
-		conns:    newGate(int64(cfg.ConnectionsMax)),
-		fetched:  newGate(cfg.FetchedBytesMax),
-		decoding: semaphore.NewWeighted(cfg.DecodingBytesMax),
-		drain:    drain{begun: time.Now()},
+		cfg:       cfg,
+		producer:  producer,
+		fetcher:   fetcher,
+		topics:    topics,
+		health:    health,
+		logger:    logger,
+		open:      newGate(int64(cfg.OpenRequestsMax)),
+		conns:     newGate(int64(cfg.ConnectionsMax)),
+		fetched:   newGate(cfg.FetchedBytesMax),
+		streams:   newGate(int64(cfg.StreamsMax)),
+		decoding:  semaphore.NewWeighted(cfg.DecodingBytesMax),
+		streaming: semaphore.NewWeighted(cfg.StreamedBytesMax),
+		drain:     drain{begun: time.Now()},
 	}
 	s.metrics = newMetrics(reg, s)
 	s.router = s.routes(promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
@@ -146,6 +155,7 @@ func (s *Server) routes(metrics http.Handler) chi.Router {
 	r.Get("/v1/topics/{topic}/partitions/{partition}/offsets", s.handle(s.offsets))
 	r.Get("/v1/topics/{topic}/partitions/{partition}/fence", s.handle(s.getFence))
 	r.Put("/v1/topics/{topic}/partitions/{partition}/fence", s.handleBody(s.setFence))
+	r.Post(fetchPath, s.handleBody(s.fetchMany))
 	r.Post("/v1/producers", s.handleBody(s.allocateProducer))
 	return r
 }

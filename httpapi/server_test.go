@@ -154,6 +154,7 @@ const (
 	typeJSON   = "application/json"
 	typeNDJSON = "application/x-ndjson"
 	typeBatch  = "application/vnd.kafka.recordbatch.v2"
+	typeEvents = "text/event-stream"
 )
 
 // topic creates a topic t.
@@ -360,7 +361,7 @@ func TestMethodAndRoute(t *testing.T) {
 	if allow := got.header.Get("Allow"); allow != "GET, PUT, PATCH, DELETE, HEAD" {
 		t.Errorf("Allow: %s", allow)
 	}
-	a.wantProblem(404, "not_found", a.do("POST", "/v1/fetch", ""))
+	a.wantProblem(404, "not_found", a.do("POST", "/v1/fetch/", ""))
 	a.wantProblem(404, "topic_not_found", a.do("GET", "/v1/topics/none", ""))
 	a.want(200, a.do("HEAD", "/healthz", ""))
 	a.want(200, a.do("GET", "/readyz", ""))

@@ -365,12 +365,16 @@ func (c *cursor) setting(key string) (setting, error) {
 
 // readSmallBody reads the body of a request that carries no records.
 func (x *exchange) readSmallBody() ([]byte, error) {
-	limit := x.s.cfg.SettingsBodyBytesMax
+	return x.readBody(x.s.cfg.SettingsBodyBytesMax, func(int64) error { return nil })
+}
+
+// readBody reads a body of up to limit bytes; grow is asked before memory is taken.
+func (x *exchange) readBody(limit int64, grow func(int64) error) ([]byte, error) {
 	tooLarge := kindBodyTooLarge.newf("the body is over the limit of %d bytes", limit).with("limit", limit)
 	if x.r.ContentLength > limit {
 		return nil, tooLarge
 	}
-	return x.body.readAll(x.r.ContentLength, limit, func(int64) error { return nil }, tooLarge)
+	return x.body.readAll(x.r.ContentLength, limit, grow, tooLarge)
 }
 
 func (x *exchange) answerTopic(status int, t *catalog.Topic) {

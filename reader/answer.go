@@ -12,6 +12,7 @@ import (
 type answer struct {
 	end        catalog.Offset // of what is asked for
 	bytesMax   int
+	within     bool  // not even the first batch may exceed bytesMax
 	recordsMax int64 // 0: no limit
 
 	batches [][]byte
@@ -22,7 +23,7 @@ type answer struct {
 }
 
 func newAnswer(q Query, end catalog.Offset, bytesMax int) *answer {
-	return &answer{end: end, bytesMax: bytesMax, recordsMax: int64(q.MaxRecords), next: q.Offset}
+	return &answer{end: end, bytesMax: bytesMax, within: q.Within, recordsMax: int64(q.MaxRecords), next: q.Offset}
 }
 
 // wanted is what still fits in.
@@ -55,7 +56,7 @@ func (a *answer) take(p *piece, data []byte, own bool) error {
 		switch {
 		case next <= a.next:
 			from = pos + size
-		case a.bytes > 0 && a.bytes+size > a.bytesMax:
+		case (a.within || a.bytes > 0) && a.bytes+size > a.bytesMax:
 			a.full = true
 		default:
 			bases, ends = append(bases, base), append(ends, pos+size)

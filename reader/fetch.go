@@ -17,10 +17,16 @@ type Query struct {
 	Partition  catalog.TopicPartition
 	Offset     catalog.Offset
 	Until      catalog.Offset // end of a closed range, or NoUntil
-	MaxBytes   int            // of batches as stored; the first batch is returned even if it is larger
+	MaxBytes   int            // of batches as stored; the first batch is returned even if it is larger, unless Within is set
+	Within     bool           // MaxBytes is never exceeded; there may be no batch in the answer then, although there are records
 	MaxRecords int            // stop once the batches hold that many; 0: no limit
 	MinBytes   int            // wait for so many bytes, MaxWait at most
 	MaxWait    time.Duration
+
+	// Known says that this Reader gave Offset out as a NextOffset, or that Await
+	// has returned for it: if there is nothing at it, that needs no proof before
+	// the wait begins. Whoever follows a partition asks the catalog once, then.
+	Known bool
 
 	// Reserve, if not nil, is called before anything is loaded for the answer,
 	// with the bytes that it will hold at most, beside its first batch. Its error
@@ -37,6 +43,7 @@ type Fetched struct {
 	NextOffset    catalog.Offset // after the last of Batches, at most Until; Query.Offset if there are none
 	HighWatermark catalog.Offset // a lower bound
 	LogStart      catalog.Offset
+	Ending        bool // EndWaits was called: this node will not wait for more
 }
 
 // ErrNotReader is what a node without the reader role says to a fetch.
@@ -97,7 +104,7 @@ func (r *Reader) await(ctx context.Context, q Query) (*catalog.State, *catalog.P
 		return nil, nil, err
 	}
 	p := view.Partition(q.Partition)
-	if p == nil || q.Offset < p.LogStart() || q.Offset >= p.End() {
+	if p == nil || !settled(p, q) {
 		if view, p, err = r.confirm(ctx, q.Partition); err != nil {
 			return nil, nil, err
 		}
@@ -108,13 +115,18 @@ func (r *Reader) await(ctx context.Context, q Query) (*catalog.State, *catalog.P
 	return r.poll(ctx, p, q)
 }
 
+// settled tells that a recent view of q's partition is good enough for q.
+func settled(p *catalog.Partition, q Query) bool {
+	return p.LogStart() <= q.Offset && (q.Offset < p.End() || q.Known && q.Offset == p.End())
+}
+
 // poll waits until there is enough for q, or its time is over.
 func (r *Reader) poll(ctx context.Context, p *catalog.Partition, q Query) (*catalog.State, *catalog.Partition, error) {
 	waiting, cancel := context.WithTimeout(ctx, q.MaxWait)
 	defer cancel()
 	defer context.AfterFunc(r.waits, cancel)()
 	for {
-		view, err := r.catalog.WaitBeyond(waiting, q.Partition, p.End())
+		view, err := r.catalog.WaitBeyond(waiting, catalog.PartitionOffset{Partition: q.Partition, Offset: p.End()})
 		over := err != nil
 		if over {
 			if ctx.Err() != nil {
@@ -145,13 +157,27 @@ func enough(p *catalog.Partition, q Query) bool {
 		return true
 	}
 	want := int64(min(q.MinBytes, q.MaxBytes))
-	for offset := q.Offset; want > 0 && offset < p.End(); {
-		for _, x := range p.Extents(offset, extentsPerPlan) {
-			want -= x.Len
+	return storedBytes(p, q.Offset, p.End(), want) >= want
+}
+
+// storedBytes is about how many bytes the batches from offset up to end take,
+// counted up to most: an extent that begins before offset counts as a whole.
+func storedBytes(p *catalog.Partition, offset, end catalog.Offset, most int64) int64 {
+	n := int64(0)
+	for n < most && offset < end {
+		extents := p.Extents(offset, extentsPerPlan)
+		if len(extents) == 0 {
+			break
+		}
+		for _, x := range extents {
+			if n >= most || x.Base >= end {
+				return min(n, most)
+			}
+			n += x.Len
 			offset = x.End()
 		}
 	}
-	return want <= 0
+	return min(n, most)
 }
 
 // errEnough ends a read that has what was asked for.
@@ -165,7 +191,7 @@ func (r *Reader) read(ctx context.Context, view *catalog.State, p *catalog.Parti
 	}
 	bytesMax := min(q.MaxBytes, r.cfg.FetchBytesMax)
 	if q.Reserve != nil && q.Offset < end {
-		if err := q.Reserve(min(int64(bytesMax), p.Bytes())); err != nil {
+		if err := q.Reserve(storedBytes(p, q.Offset, end, int64(bytesMax))); err != nil {
 			return Fetched{}, err
 		}
 	}
@@ -204,5 +230,6 @@ func (r *Reader) read(ctx context.Context, view *catalog.State, p *catalog.Parti
 		NextOffset:    min(a.next, max(end, q.Offset)),
 		HighWatermark: p.End(),
 		LogStart:      p.LogStart(),
+		Ending:        r.waits.Err() != nil,
 	}, nil
 }

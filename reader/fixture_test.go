@@ -85,13 +85,15 @@ func (f *fakeReplica) Confirm(context.Context) (*catalog.State, error) {
 	return f.recent, nil
 }
 
-func (f *fakeReplica) WaitBeyond(ctx context.Context, tp catalog.TopicPartition, offset catalog.Offset) (*catalog.State, error) {
+func (f *fakeReplica) WaitBeyond(ctx context.Context, positions ...catalog.PartitionOffset) (*catalog.State, error) {
 	for {
 		f.mu.Lock()
 		view, changed := f.recent, f.changed
 		f.mu.Unlock()
-		if p := view.Partition(tp); p == nil || p.End() > offset || p.LogStart() > offset {
-			return view, nil
+		for _, at := range positions {
+			if p := view.Partition(at.Partition); p == nil || p.End() > at.Offset || p.LogStart() > at.Offset {
+				return view, nil
+			}
 		}
 		select {
 		case <-changed:

@@ -18,9 +18,9 @@ type replica interface {
 	Recent(ctx context.Context) (*catalog.State, error)
 	// Confirm returns a view that is current as of the call.
 	Confirm(ctx context.Context) (*catalog.State, error)
-	// WaitBeyond returns a view in which tp's end, or its log start, is above
-	// offset, or tp is gone.
-	WaitBeyond(ctx context.Context, tp catalog.TopicPartition, offset catalog.Offset) (*catalog.State, error)
+	// WaitBeyond returns a view in which one of the partitions has its end, or
+	// its log start, above the offset given, or is gone.
+	WaitBeyond(ctx context.Context, positions ...catalog.PartitionOffset) (*catalog.State, error)
 }
 
 // Reader serves fetches. Its methods are safe for concurrent use.
@@ -64,7 +64,8 @@ func New(cfg Config, c replica, b bucket, reg prometheus.Registerer) (*Reader, e
 }
 
 // EndWaits makes long polls, those under way and later ones, answer at once
-// with what there is: a node that drains must not wait for them.
+// with what there is: a node that drains must not wait for them. Fetched.Ending
+// tells those who would ask again.
 func (r *Reader) EndWaits() { r.endWaits() }
 
 // Close ends loads that nobody waits for, and the cache. No fetch may be under

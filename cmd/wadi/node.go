@@ -183,8 +183,8 @@ func (n *node) cache() ingest.Warmer {
 
 // The memory limit is shared out: a quarter for records on their way in, a
 // quarter (or --cache-bytes) for the caches, an eighth for loads from the
-// store, an eighth for answers being written; the rest is for encoding,
-// uploads and the runtime.
+// store, an eighth for answers being written, a sixteenth for what streams decode
+// at the moment; the rest is for encoding, uploads and the runtime.
 
 func (o nodeOptions) ingestConfig() ingest.Config {
 	cfg := ingest.DefaultConfig()
@@ -215,6 +215,9 @@ func (o nodeOptions) apiConfig() httpapi.Config {
 	body := min(cfg.JSONBodyBytesMax, o.ingestConfig().BufferBytesMax/4)
 	cfg.JSONBodyBytesMax, cfg.BatchBodyBytesMax = body, body
 	cfg.FetchedBytesMax = o.MemoryLimit / 8
+	cfg.StreamedBytesMax = o.MemoryLimit / 16
+	// Slow readers of all of them together may take an eighth.
+	cfg.StreamsMax = min(cfg.StreamsMax, int(o.MemoryLimit/8/int64(2*cfg.StreamBufferBytes)))
 	cfg.DecodingBytesMax = max(o.MemoryLimit/8, int64(cfg.DecompressedBytesMax))
 	return cfg
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/wadilog/wadi/catalog"
 	"github.com/wadilog/wadi/httpapi"
@@ -36,6 +37,10 @@ func (noFetcher) Fetch(context.Context, reader.Query) (reader.Fetched, error) {
 
 func (noFetcher) OffsetAtTime(context.Context, catalog.TopicPartition, int64) (catalog.Offset, int64, bool, error) {
 	return 0, 0, false, reader.ErrNotReader
+}
+
+func (noFetcher) Await(context.Context, []catalog.PartitionOffset, int64, time.Duration) error {
+	return reader.ErrNotReader
 }
 
 func (f noFetcher) Bounds(ctx context.Context, tp catalog.TopicPartition) (reader.Bounds, error) {

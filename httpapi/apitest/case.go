@@ -50,7 +50,7 @@ func Cases() []Case {
 	var all []Case
 	for _, group := range [][]Case{
 		topicCases(), jsonCases(), recordCases(), lineCases(), batchCases(), rawCases(),
-		conditionCases(), fenceCases(), fetchCases(), routeCases(), bodyCases(),
+		conditionCases(), fenceCases(), fetchCases(), streamCases(), fetchManyCases(), routeCases(), bodyCases(),
 	} {
 		all = append(all, group...)
 	}
@@ -428,11 +428,9 @@ func fetchCases() []Case {
 		get("long wait", "?offset=1&max_wait_ms=30001", 400, "invalid_parameter", "max_wait_ms"),
 		get("negative wait", "?offset=1&max_wait_ms=-1", 400, "invalid_parameter", "max_wait_ms"),
 		get("unknown parameter", "?offset=1&max_byte=1", 400, "invalid_parameter", "max_byte"),
-		get("follow", "?offset=1&follow=true", 400, "not_supported", "follow"),
 		get("bad flag", "?offset=1&values_only=yes", 400, "invalid_parameter", "values_only", "Accept: application/x-ndjson"),
 		get("values only in JSON", "?offset=1&values_only=true", 400, "invalid_parameter", "values_only"),
 		get("not acceptable", "?offset=1", 406, "not_acceptable", "", "Accept: text/html"),
-		get("event stream", "?offset=1", 406, "not_acceptable", "text/event-stream", "Accept: text/event-stream"),
 		get("refused by quality", "?offset=1", 406, "not_acceptable", "", "Accept: application/json;q=0, application/x-ndjson;q=0.0"),
 		get("bad Accept", "?offset=1", 406, "not_acceptable", "", "Accept: json"),
 		get("bad quality", "?offset=1", 406, "not_acceptable", "", "Accept: application/json;q=2"),
@@ -467,7 +465,8 @@ func routeCases() []Case {
 		none("GET", "/v1/topics/"),
 		none("GET", "/v1/topics/$T/"),
 		none("GET", "/v1/topics/a/b"),
-		none("POST", "/v1/fetch"),
+		none("POST", "/v1/fetch/"),
+		wrong("GET", "/v1/fetch", "POST"),
 		none("GET", "/v1/groups/g/offsets"),
 		none("GET", "//v1/topics"),
 		wrong("GET", "/v1/topics/$T/records", "POST"),

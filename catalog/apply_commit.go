@@ -20,10 +20,11 @@ func (s *State) commitSegment(c *CommitSegment) Result {
 	if err := s.checkCommit(c); err != nil {
 		return Result{Err: err}
 	}
+	s.makeRoomForKeys(c)
 	staged := newStagedCommit(s, c)
 	units := make([]UnitResult, len(c.Units))
 	for i := range c.Units {
-		units[i] = staged.take(c.Units[i].Appends)
+		units[i] = staged.takeKeyed(&c.Units[i])
 	}
 	staged.land()
 	node.Last = c.Upto
@@ -66,6 +67,8 @@ func checkAppend(a *Append, objectSize int64) error {
 		return invalid(InvalidAppend)
 	case a.Expected < AnyOffset:
 		return invalid(InvalidOffset)
+	case a.Token != "" && !ValidToken(a.Token):
+		return invalid(InvalidToken)
 	case a.Producer.ID == recordbatch.NoProducer.ID:
 		return nil
 	case a.Producer.ID < 0, a.Producer.Epoch < 0, a.Producer.BaseSequence < 0:
@@ -85,7 +88,10 @@ type stagedCommit struct {
 	index     map[TopicPartition]int
 	parts     []stagedPartition
 	sequences map[sequenceID]*stagedSequence
-	producers map[int64]struct{} // those that are known
+	producers map[int64]producer // those that are known
+
+	requests       map[[16]byte]*keyedRequest // accepted under a key
+	requestAppends int                        // of these
 
 	// Of the unit being judged: for each append its partition (an index of
 	// parts), and its producer's sequence unless it has none or is a duplicate.
@@ -123,6 +129,41 @@ func newStagedCommit(s *State, c *CommitSegment) *stagedCommit {
 		index:  map[TopicPartition]int{},
 		parts:  make([]stagedPartition, 0, min(appends, 16)),
 	}
+}
+
+// takeKeyed is take for a unit that may have a key: if one of that key is
+// remembered, nothing lands.
+func (c *stagedCommit) takeKeyed(u *Unit) UnitResult {
+	if u.Key.isNone() {
+		return c.take(u.Appends)
+	}
+	known := c.requests[u.Key.ID]
+	if known == nil && !mutant.On(mutant.SkipKeyCheck) {
+		known = c.state.requests.known(u.Key.ID, c.state.time)
+	}
+	switch {
+	case known != nil && known.request != u.Key.Request:
+		return UnitResult{Err: ErrKeyReused}
+	case known != nil:
+		return UnitResult{Replayed: true}
+	case c.state.requests.full(len(c.requests), c.requestAppends+len(u.Appends), &c.state.capacity):
+		return UnitResult{Err: ErrTooManyKeys}
+	}
+	result := c.take(u.Appends)
+	if result.Err != nil {
+		return result // nothing landed, and nothing is remembered
+	}
+	landed := make([]LandedAppend, len(u.Appends))
+	for i := range u.Appends {
+		a := &u.Appends[i]
+		landed[i] = LandedAppend{Partition: a.Partition.Partition, Records: a.Records, Base: result.Appends[i].Base, MaxTimestamp: a.MaxTimestamp}
+	}
+	if c.requests == nil {
+		c.requests = map[[16]byte]*keyedRequest{}
+	}
+	c.requests[u.Key.ID] = &keyedRequest{request: u.Key.Request, time: c.state.time, landed: landed}
+	c.requestAppends += len(landed)
+	return result
 }
 
 // take judges a unit, and lets it land if all of it can.
@@ -174,6 +215,9 @@ func (c *stagedCommit) judge(a *Append) (AppendResult, error) {
 		if q, err = c.sequence(a); err != nil {
 			return AppendResult{}, err
 		}
+		if a.Producer.Epoch < c.producers[a.Producer.ID].epoch {
+			return AppendResult{}, ErrProducerFenced
+		}
 		base, duplicate, err := q.judged.judge(a.Producer, a.Records)
 		if err != nil {
 			return AppendResult{}, err
@@ -186,6 +230,8 @@ func (c *stagedCommit) judge(a *Append) (AppendResult, error) {
 		}
 	}
 	switch {
+	case a.Token != "" && a.Token != c.state.Fence(a.Partition) && !mutant.On(mutant.SkipFenceCheck):
+		return AppendResult{}, &FenceError{Token: c.state.Fence(a.Partition)}
 	case a.Expected != AnyOffset && a.Expected != p.judged && !mutant.On(mutant.SkipExpectedOffset):
 		return AppendResult{}, &OffsetError{End: p.judged}
 	case p.judged > math.MaxInt64-Offset(a.Records):
@@ -211,14 +257,15 @@ func (c *stagedCommit) sequence(a *Append) (*stagedSequence, error) {
 	}
 	table := c.state.producers
 	if _, ok := c.producers[id.producer]; !ok {
-		if _, ok := table.known(id.producer, c.state.time); !ok {
+		p, ok := table.known(id.producer, c.state.time)
+		if !ok {
 			return nil, ErrUnknownProducer
 		}
 		if c.producers == nil {
-			c.producers = map[int64]struct{}{}
+			c.producers = map[int64]producer{}
 			c.sequences = map[sequenceID]*stagedSequence{}
 		}
-		c.producers[id.producer] = struct{}{}
+		c.producers[id.producer] = p
 	}
 	q := &stagedSequence{id: id}
 	if known := table.sequence(id); known != nil {
@@ -320,5 +367,8 @@ func (c *stagedCommit) land() {
 			s.producers.setSequence(id, &landed)
 			s.producers.touch(id.producer, s.time)
 		}
+	}
+	for id, r := range c.requests {
+		s.requests.add(id, r)
 	}
 }

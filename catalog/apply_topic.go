@@ -81,6 +81,7 @@ func (s *State) deleteTopic(id TopicID) error {
 			dropped.add(e)
 		}
 		s.producers.dropPartition(tp)
+		s.fences.Delete(fence{partition: tp})
 	}
 	s.free(dropped)
 	s.topics.Delete(topicByID{id: id})

@@ -39,7 +39,8 @@ var (
 type Catalog struct {
 	cfg     Config
 	journal *journal.Journal
-	peers   Peers // nil: this node leads, or waits for others to be quiet
+	known   uint32 // newest feature level that this code knows
+	peers   Peers  // nil: this node leads, or waits for others to be quiet
 	logger  *slog.Logger
 	metrics *metrics
 	watch   *watch
@@ -76,7 +77,7 @@ type Catalog struct {
 	patience, patienceAbandoned time.Duration
 	stuckSince                  time.Time // since when edits have been waiting with none settled; zero if none wait
 	handOverEnd                 time.Time // when to stop waiting for a successor; zero before Resign
-	lastExpiry                  time.Time // when the newest ExpireProducers was sent
+	lastExpiry                  time.Time // when the newest Expire was sent
 	expiry                      *Proposal // that one; nil before the first
 
 	snapshotting atomic.Bool
@@ -105,6 +106,7 @@ func New(cfg Config, j *journal.Journal, peers Peers, logger *slog.Logger, reg p
 	c := &Catalog{
 		cfg:       cfg,
 		journal:   j,
+		known:     FeatureLevel,
 		peers:     peers,
 		logger:    logger,
 		metrics:   newMetrics(reg),

@@ -40,6 +40,12 @@ func start(t *testing.T, store *memstore.Store, set func(*catalog.Config)) *runn
 // startWith starts a catalog that reaches others through peers.
 func startWith(t *testing.T, store *memstore.Store, peers catalog.Peers, set func(*catalog.Config)) *running {
 	t.Helper()
+	return startKnowing(t, catalog.FeatureLevel, store, peers, set)
+}
+
+// startKnowing starts a catalog whose code knows the feature levels up to level.
+func startKnowing(t *testing.T, level uint32, store *memstore.Store, peers catalog.Peers, set func(*catalog.Config)) *running {
+	t.Helper()
 	r := &running{store: store, faults: faultstore.New(store), ended: make(chan error, 1)}
 	logger := slog.New(slog.DiscardHandler)
 	j, err := journal.New(journal.DefaultConfig(), r.faults, "000", logger, prometheus.NewRegistry())
@@ -53,6 +59,7 @@ func startWith(t *testing.T, store *memstore.Store, peers catalog.Peers, set fun
 	if r.Catalog, err = catalog.New(cfg, j, peers, logger, prometheus.NewRegistry()); err != nil {
 		t.Fatal(err)
 	}
+	r.SetKnownLevel(level)
 	var ctx context.Context
 	ctx, r.cancel = context.WithCancel(context.Background())
 	go func() { r.ended <- r.Run(ctx) }()

@@ -17,8 +17,15 @@ type commitLayout struct {
 const (
 	appendHasExpected = 1 << iota
 	appendHasProducer
-	appendHasGap // does not begin where the append before it ended
+	appendHasGap   // does not begin where the append before it ended
+	appendHasToken // only in a keyed commit
 	appendFlagsEnd
+)
+
+// The flags of a unit in a keyed commit.
+const (
+	unitHasKey = 1 << iota
+	unitFlagsEnd
 )
 
 // The shortest encodings in bytes.
@@ -29,8 +36,8 @@ const (
 
 // appendCommit encodes a commit. Topics and partitions are spelled out where
 // they come first, and numbered in that order from 1; later they are named by
-// their number.
-func appendCommit(dst []byte, c *CommitSegment) ([]byte, *commitLayout) {
+// their number. Only in a keyed commit are there flags of units, and tokens.
+func appendCommit(dst []byte, c *CommitSegment, keyed bool) ([]byte, *commitLayout) {
 	dst = append(dst, c.Node[:]...)
 	dst = appendUvarint(dst, c.After)
 	dst = appendUvarint(dst, c.Upto)
@@ -45,6 +52,9 @@ func appendCommit(dst []byte, c *CommitSegment) ([]byte, *commitLayout) {
 	for i := range c.Units {
 		appends := c.Units[i].Appends
 		w.layout.units[i] = len(appends)
+		if keyed {
+			w.key(c.Units[i].Key)
+		}
 		w.dst = appendUvarint(w.dst, uint64(len(appends)))
 		for j := range appends {
 			w.append(&appends[j])
@@ -66,6 +76,16 @@ type commitWriter struct {
 	maxTimestamp int64 // of the append before
 }
 
+func (w *commitWriter) key(k RequestKey) {
+	if k.isNone() {
+		w.dst = append(w.dst, 0)
+		return
+	}
+	w.dst = append(w.dst, unitHasKey)
+	w.dst = append(w.dst, k.ID[:]...)
+	w.dst = append(w.dst, k.Request[:]...)
+}
+
 func (w *commitWriter) append(a *Append) {
 	flags := byte(0)
 	if a.Expected != AnyOffset {
@@ -76,6 +96,9 @@ func (w *commitWriter) append(a *Append) {
 	}
 	if a.Pos != w.end {
 		flags |= appendHasGap
+	}
+	if a.Token != "" {
+		flags |= appendHasToken
 	}
 	w.dst = append(w.dst, flags)
 	w.partition(a.Partition)
@@ -93,6 +116,9 @@ func (w *commitWriter) append(a *Append) {
 		w.dst = appendUvarint(w.dst, uint64(a.Producer.ID))
 		w.dst = appendUvarint(w.dst, uint64(uint16(a.Producer.Epoch)))
 		w.dst = appendUvarint(w.dst, uint64(uint32(a.Producer.BaseSequence)))
+	}
+	if flags&appendHasToken != 0 {
+		w.dst = appendString(w.dst, a.Token)
 	}
 	w.end, w.maxTimestamp = a.Pos+Pos(a.Len), a.MaxTimestamp
 	w.layout.records = append(w.layout.records, a.Records)
@@ -122,7 +148,7 @@ func (w *commitWriter) partition(tp TopicPartition) {
 	w.layout.parts = append(w.layout.parts, int32(n-1))
 }
 
-func (r *wireReader) commit(c *CommitSegment) *commitLayout {
+func (r *wireReader) commit(c *CommitSegment, keyed bool) *commitLayout {
 	c.Node = r.id()
 	c.After = r.uvarint()
 	c.Upto = r.uvarint()
@@ -130,6 +156,7 @@ func (r *wireReader) commit(c *CommitSegment) *commitLayout {
 	n := r.count(unitLenMin)
 	d := commitReader{
 		wireReader: r,
+		keyed:      keyed,
 		layout:     &commitLayout{},
 		known:      map[TopicPartition]struct{}{},
 		topicKnown: map[TopicID]struct{}{},
@@ -139,6 +166,9 @@ func (r *wireReader) commit(c *CommitSegment) *commitLayout {
 		d.layout.units = make([]int, n)
 	}
 	for i := range c.Units {
+		if keyed {
+			c.Units[i].Key = r.key()
+		}
 		if n := r.count(appendLenMin); n > 0 {
 			c.Units[i].Appends = make([]Append, n)
 			d.layout.units[i] = n
@@ -149,12 +179,25 @@ func (r *wireReader) commit(c *CommitSegment) *commitLayout {
 			}
 		}
 	}
+	r.require(r.err != nil || keyed == c.needsKeys())
 	d.layout.next = make([]Offset, len(d.partitions))
 	return d.layout
 }
 
+// key reads the flags of a unit in a keyed commit, and its key.
+func (r *wireReader) key() (k RequestKey) {
+	flags := r.byte()
+	r.require(flags < unitFlagsEnd)
+	if flags&unitHasKey != 0 {
+		k = RequestKey{ID: r.id(), Request: r.id()}
+		r.require(!k.isNone())
+	}
+	return k
+}
+
 type commitReader struct {
 	*wireReader
+	keyed      bool
 	layout     *commitLayout
 	topics     []TopicID
 	topicKnown map[TopicID]struct{}
@@ -167,7 +210,7 @@ type commitReader struct {
 
 func (r *commitReader) append(a *Append) {
 	flags := r.byte()
-	if flags >= appendFlagsEnd {
+	if flags >= appendFlagsEnd || flags&appendHasToken != 0 && !r.keyed {
 		r.fail(errOutOfRange)
 	}
 	a.Partition = r.partition()
@@ -199,6 +242,10 @@ func (r *commitReader) append(a *Append) {
 		if epoch > 1<<16-1 || a.Producer.ID == recordbatch.NoProducer.ID {
 			r.fail(errOutOfRange)
 		}
+	}
+	if flags&appendHasToken != 0 {
+		a.Token = r.string()
+		r.require(a.Token != "")
 	}
 	r.end, r.maxTimestamp = a.Pos+Pos(a.Len), a.MaxTimestamp
 	r.layout.records = append(r.layout.records, a.Records)

@@ -58,12 +58,17 @@ type Config struct {
 	// entries of other nodes.
 	WatchInterval time.Duration
 
-	// ExpireInterval is how often the leader sends ExpireProducers.
+	// ExpireInterval is how often the leader sends Expire.
 	ExpireInterval time.Duration
 
 	// ReadAheadSlots bounds how many slots a replica fetches at once when it
 	// catches up.
 	ReadAheadSlots int
+
+	// FeatureLevel is to what this node raises the catalog's feature level when
+	// it takes the lead. While versions that know less run beside this one, it is
+	// held down to theirs.
+	FeatureLevel uint32
 
 	// RetryDelay is the pause after the store failed while loading.
 	RetryDelay time.Duration
@@ -94,6 +99,7 @@ func DefaultConfig() Config {
 		WatchInterval:  500 * time.Millisecond,
 		ExpireInterval: time.Hour,
 		ReadAheadSlots: 16,
+		FeatureLevel:   FeatureLevel,
 		RetryDelay:     200 * time.Millisecond,
 	}
 }
@@ -117,6 +123,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("catalog: %d requests of %d bytes to the leader, %d bytes kept for followers", c.ForwardsMax, c.ForwardBytes, c.RelayBytes)
 	case c.RecentFor <= 0 || c.WatchInterval <= 0 || c.ExpireInterval <= 0 || c.RetryDelay <= 0:
 		return fmt.Errorf("catalog: intervals must be positive")
+	case c.FeatureLevel < firstLevel || c.FeatureLevel > FeatureLevel:
+		return fmt.Errorf("catalog: feature level %d, this version knows %d to %d", c.FeatureLevel, firstLevel, FeatureLevel)
 	case c.ReadAheadSlots < 1:
 		return fmt.Errorf("catalog: read-ahead of %d slots", c.ReadAheadSlots)
 	}

@@ -10,14 +10,24 @@
 //   - The extents of a partition follow each other without gap or overlap from
 //     at or below the log start up to the end offset; the log start lies within
 //     the first of them.
+//
 //   - The end offset and the log start never fall.
+//
 //   - An object is in the catalog as long as it has live extents, and says how
 //     many; when the last one goes, it becomes garbage, and is never both.
+//
 //   - A commit applies only on top of the number that its node's last commit
 //     left, so a late, repeated or reordered commit has no effect.
+//
 //   - Of each producer id and partition the last five batches are remembered,
 //     consecutive in sequence, until the id as a whole expires. No id is given
 //     out twice.
+//
+//   - A request that landed under an idempotency key is remembered with where it
+//     landed, until the key expires; until then nothing else lands under it.
+//
+//   - The feature level never falls, and nothing in the state belongs to a higher
+//     one.
 //
 // CheckStep and CheckTouched check them for one edit, CheckAll for all.
 //

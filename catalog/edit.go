@@ -41,6 +41,21 @@ type RemoveNode struct{ Node NodeID }
 // AllocateProducerID gives out an idempotent producer's id, epoch 0.
 type AllocateProducerID struct{}
 
+// RaiseEpoch gives out the next epoch of a producer id. From then on batches of
+// that id with a lower epoch are refused in all partitions. An id whose epochs
+// are used up is left to nobody, and another is given out.
+type RaiseEpoch struct{ Producer int64 }
+
+// SetFence gives a partition a fencing token, or takes it away ("").
+// Conditional on Expected ("" for none) being the token that it has, it is
+// refused with a *FenceError otherwise. A token that is there already is no error.
+type SetFence struct {
+	Partition   TopicPartition
+	Token       string
+	Conditional bool
+	Expected    string
+}
+
 // Trim moves a partition's log start up to Before, at most to its end. Lower
 // than the log start changes nothing.
 type Trim struct {
@@ -48,9 +63,14 @@ type Trim struct {
 	Before    Offset
 }
 
-// ExpireProducers forgets the producer ids whose last batch is older than
-// ProducerExpiryMs of journal time. The leader sends it now and then.
-type ExpireProducers struct{}
+// Expire forgets the producer ids whose last batch is older than
+// ProducerExpiryMs of journal time, and the requests that landed under an
+// idempotency key before RequestKeyExpiryMs. The leader sends it now and then.
+type Expire struct{}
+
+// RaiseLevel raises the catalog's feature level. A level that the catalog has
+// is no error. A replica that does not know the level stops.
+type RaiseLevel struct{ Level uint32 }
 
 // CommitSegment gives offsets to the batches of one uploaded object. It
 // applies only if the catalog's last number of Node is After; otherwise it is
@@ -84,6 +104,7 @@ const (
 // several unconditional ones whose batches lie side by side.
 type Unit struct {
 	Appends []Append
+	Key     RequestKey // zero for none
 }
 
 // Append is a contiguous run of batches for one partition.
@@ -97,6 +118,9 @@ type Append struct {
 
 	// Expected is the offset that the first record must get, or AnyOffset.
 	Expected Offset
+
+	// Token is the fencing token that the partition must have, "" for any.
+	Token string
 
 	// Producer, if its ID is not -1, is that of the one batch in this append.
 	Producer recordbatch.Producer
@@ -122,7 +146,10 @@ func (DeleteTopic) edit()        {}
 func (RegisterNode) edit()       {}
 func (RemoveNode) edit()         {}
 func (AllocateProducerID) edit() {}
+func (RaiseEpoch) edit()         {}
+func (SetFence) edit()           {}
 func (Trim) edit()               {}
-func (ExpireProducers) edit()    {}
+func (Expire) edit()             {}
 func (CommitSegment) edit()      {}
+func (RaiseLevel) edit()         {}
 func (Forwarded) edit()          {}

@@ -18,9 +18,13 @@ const (
 	kindRemoveNode
 	kindAllocateProducerID
 	kindTrim
-	kindExpireProducers
+	kindExpire
 	kindCommitSegment
 	kindForwarded
+	kindRaiseLevel
+	kindKeyedCommit // a CommitSegment with keys or tokens
+	kindRaiseEpoch
+	kindSetFence
 	kindEnd // one above the newest
 )
 
@@ -84,11 +88,29 @@ func appendBareEdit(dst []byte, e Edit) ([]byte, *commitLayout) {
 		dst = append(dst, e.Partition.Topic[:]...)
 		dst = appendUvarint(dst, uint64(uint32(e.Partition.Partition)))
 		dst = appendVarint(dst, int64(e.Before))
-	case ExpireProducers:
-		dst = append(dst, kindExpireProducers)
+	case Expire:
+		dst = append(dst, kindExpire)
 	case CommitSegment:
-		dst = append(dst, kindCommitSegment)
-		dst, layout = appendCommit(dst, &e)
+		keyed := e.needsKeys()
+		if keyed {
+			dst = append(dst, kindKeyedCommit)
+		} else {
+			dst = append(dst, kindCommitSegment)
+		}
+		dst, layout = appendCommit(dst, &e, keyed)
+	case RaiseLevel:
+		dst = append(dst, kindRaiseLevel)
+		dst = appendUvarint(dst, uint64(e.Level))
+	case RaiseEpoch:
+		dst = append(dst, kindRaiseEpoch)
+		dst = appendUvarint(dst, uint64(e.Producer))
+	case SetFence:
+		dst = append(dst, kindSetFence)
+		dst = append(dst, e.Partition.Topic[:]...)
+		dst = appendUvarint(dst, uint64(uint32(e.Partition.Partition)))
+		dst = appendString(dst, e.Token)
+		dst = appendBool(dst, e.Conditional)
+		dst = appendString(dst, e.Expected)
 	case Forwarded:
 		dst = append(dst, kindForwarded)
 		dst = append(dst, e.Session[:]...)
@@ -168,12 +190,23 @@ func (r *wireReader) bareEdit() (Edit, *commitLayout) {
 			Partition: TopicPartition{Topic: r.id(), Partition: int32(r.number())},
 			Before:    Offset(r.varint()),
 		}
-	case kindExpireProducers:
-		edit = ExpireProducers{}
-	case kindCommitSegment:
+	case kindExpire:
+		edit = Expire{}
+	case kindCommitSegment, kindKeyedCommit:
 		commit := CommitSegment{}
-		layout = r.commit(&commit)
+		layout = r.commit(&commit, kind == kindKeyedCommit)
 		edit = commit
+	case kindRaiseLevel:
+		edit = RaiseLevel{Level: r.number()}
+	case kindRaiseEpoch:
+		edit = RaiseEpoch{Producer: int64(r.uvarint())}
+	case kindSetFence:
+		edit = SetFence{
+			Partition:   TopicPartition{Topic: r.id(), Partition: int32(r.number())},
+			Token:       r.string(),
+			Conditional: r.bool(),
+			Expected:    r.string(),
+		}
 	case kindForwarded:
 		edit = Forwarded{Session: Session(r.id()), Seq: r.uvarint(), First: r.number(), Count: r.number()}
 	case 0:

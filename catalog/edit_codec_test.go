@@ -56,7 +56,7 @@ func sampleEdits() ([]Edit, []Result) {
 	add(AllocateProducerID{}, Result{Producer: 300})
 	add(Trim{Partition: partitionOf(1, 7), Before: 1000}, Result{LogStart: 900})
 	add(Trim{Partition: partitionOf(1, 7), Before: -1}, Result{})
-	add(ExpireProducers{}, Result{More: true})
+	add(Expire{}, Result{More: true})
 	object := NewObject{ID: objectID(1_700_000_000_000), Kind: SegmentObject, Size: 8 << 20, IndexPos: 8<<20 - 512, IndexCRC: 0xdeadbeef}
 	add(CommitSegment{
 		Node: nodeID(1), After: 41, Upto: 45, Object: object,
@@ -80,6 +80,7 @@ func sampleEdits() ([]Edit, []Result) {
 	add(CommitSegment{Node: nodeID(1), After: 45, Upto: 46, Object: object}, Result{Err: ErrObjectExists})
 	add(CreateTopic{ID: topicID(2), Name: "rivers", Partitions: 9, Config: config}, Result{Err: ErrTopicExists})
 	add(Forwarded{Session: Session{1, 15: 2}, Seq: 300, First: 2, Count: 1}, Result{})
+	add(RaiseLevel{Level: 2}, Result{})
 	return edits, results
 }
 
@@ -105,10 +106,71 @@ func TestEditsGolden(t *testing.T) {
 	}
 }
 
+// sampleKeyedEdits returns what came with feature level 2.
+func sampleKeyedEdits() ([]Edit, []Result) {
+	object := NewObject{ID: objectID(1_700_000_000_000), Kind: SegmentObject, Size: 8 << 20, IndexPos: 8<<20 - 512, IndexCRC: 0xdeadbeef}
+	keyed := func(n byte, appends ...Append) Unit {
+		return Unit{Key: RequestKey{ID: [16]byte{n}, Request: [16]byte{15: n}}, Appends: appends}
+	}
+	edits := []Edit{
+		CommitSegment{
+			Node: nodeID(1), After: 41, Upto: 45, Object: object,
+			Units: []Unit{
+				keyed(1, records(0, 10), records(1, 20)), keyed(2, records(2, 1)), keyed(3, records(2, 1)), keyed(4, records(2, 1)),
+				unit(records(3, 1).fenced("token-a").expecting(7)), unit(records(3, 1).fenced("token-a").by(300, 2, 0)), unit(records(3, 1).fenced("token-a")),
+			},
+		},
+		RaiseEpoch{Producer: 300}, RaiseEpoch{Producer: 300}, RaiseEpoch{Producer: 9},
+		SetFence{Partition: partitionOf(1, 3), Token: "token-a"},
+		SetFence{Partition: partitionOf(1, 3), Token: "token-b", Conditional: true},
+		SetFence{Partition: partitionOf(1, 3), Conditional: true, Expected: "token-a"},
+		SetFence{Partition: partitionOf(1, 3), Token: "a b"},
+	}
+	results := []Result{
+		{Units: []UnitResult{
+			{Appends: []AppendResult{{Base: 70_000}, {Base: 300}}}, {Replayed: true}, {Err: ErrKeyReused}, {Err: ErrTooManyKeys},
+			{Err: &FenceError{Token: "token-b"}}, {Appends: []AppendResult{{Base: 5, Duplicate: true}}}, {Err: &FenceError{}},
+		}},
+		{Producer: 300, Epoch: 1}, {Producer: 301}, {Err: ErrUnknownProducer},
+		{}, {Err: &FenceError{Token: "token-a"}}, {}, {Err: invalid(InvalidToken)},
+	}
+	return edits, results
+}
+
+func TestKeyedEditsGolden(t *testing.T) {
+	edits, results := sampleKeyedEdits()
+	payload := AppendEdits(nil, edits, results)
+	golden(t, "keyed_edits.golden", payload)
+	gotEdits, gotResults, err := DecodeEdits(payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(gotEdits, edits) {
+		t.Errorf("got %+v, want %+v", gotEdits, edits)
+	}
+	if !reflect.DeepEqual(gotResults, results) {
+		t.Errorf("got %+v, want %+v", gotResults, results)
+	}
+	for _, e := range edits {
+		if levelOf(e) != 2 {
+			t.Errorf("%T is of level %d", e, levelOf(e))
+		}
+	}
+	// A commit has one spelling: without key and token it is not a keyed one.
+	plain := edits[0].(CommitSegment)
+	plain.Units = nil
+	b := AppendEdits(nil, []Edit{plain}, []Result{{}})
+	b[1] = kindKeyedCommit
+	var corrupt *CorruptError
+	if _, _, err := DecodeEdits(b); !errors.As(err, &corrupt) {
+		t.Errorf("a keyed commit without keys: %v", err)
+	}
+}
+
 // Every error that Apply can state survives the journal.
 func TestErrorsRoundTrip(t *testing.T) {
 	errs := append([]error(nil), sentinels[codeTopicNotFound:]...)
-	errs = append(errs, &CommitOrderError{Last: math.MaxUint64}, &SequenceError{Expected: math.MaxInt32}, &OffsetError{End: math.MaxInt64})
+	errs = append(errs, &CommitOrderError{Last: math.MaxUint64}, &SequenceError{Expected: math.MaxInt32}, &OffsetError{End: math.MaxInt64}, &FeatureLevelError{Needed: 2, Level: 1}, &FenceError{}, &FenceError{Token: "a"})
 	for reason := InvalidReason(1); reason < invalidReasonEnd; reason++ {
 		errs = append(errs, invalid(reason))
 		if reason.String() == "" {
@@ -116,7 +178,7 @@ func TestErrorsRoundTrip(t *testing.T) {
 		}
 	}
 	for _, want := range errs {
-		payload := AppendEdits(nil, []Edit{ExpireProducers{}}, []Result{{Err: want}})
+		payload := AppendEdits(nil, []Edit{Expire{}}, []Result{{Err: want}})
 		_, results, err := DecodeEdits(payload)
 		if err != nil || !reflect.DeepEqual(results[0].Err, want) {
 			t.Errorf("%v came back as %v, %v", want, results, err)
@@ -146,18 +208,18 @@ func TestDecodeEditsIsStrict(t *testing.T) {
 	for name, b := range map[string][]byte{
 		"trailing byte":              append(bytes.Clone(payload), 0),
 		"count of none":              {0},
-		"count of too many":          {3, kindExpireProducers, 0, kindExpireProducers, 0},
+		"count of too many":          {3, kindExpire, 0, kindExpire, 0},
 		"count of very many":         {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1},
-		"long form of count":         {0x81, 0, kindExpireProducers, 0},
+		"long form of count":         {0x81, 0, kindExpire, 0},
 		"count over 64 bits":         {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 1},
 		"kind 0":                     {1, 0, 0},
-		"unknown flag":               {1, kindExpireProducers, 0x80},
+		"unknown flag":               {1, kindExpire, 0x80},
 		"producer 0 spelled out":     {1, kindAllocateProducerID, resultHasProducer, 0},
-		"log start 0 spelled out":    {1, kindExpireProducers, resultHasLogStart, 0},
-		"units of what has none":     {1, kindExpireProducers, resultHasUnits, 0},
-		"unknown error":              {1, kindExpireProducers, resultHasErr, 63},
-		"accepted as an error":       {1, kindExpireProducers, resultHasErr, codeAccepted},
-		"unknown reason":             {1, kindExpireProducers, resultHasErr, codeInvalid, byte(invalidReasonEnd)},
+		"log start 0 spelled out":    {1, kindExpire, resultHasLogStart, 0},
+		"units of what has none":     {1, kindExpire, resultHasUnits, 0},
+		"unknown error":              {1, kindExpire, resultHasErr, 63},
+		"accepted as an error":       {1, kindExpire, resultHasErr, codeAccepted},
+		"unknown reason":             {1, kindExpire, resultHasErr, codeInvalid, byte(invalidReasonEnd)},
 		"bool of 2":                  append(append([]byte{1, kindRegisterNode}, make([]byte, 16)...), 2, 0),
 		"name longer than the input": append(append([]byte{1, kindCreateTopic}, make([]byte, 16)...), 0xff, 0xff, 0xff, 0xff, 0xf),
 	} {
@@ -251,7 +313,7 @@ func drawEdit(t *rapid.T) (Edit, Result) {
 		}
 	}
 	anyError := func() error {
-		switch kind := rapid.IntRange(codeTopicNotFound, codeSentinelEnd+3).Draw(t, "error"); kind {
+		switch kind := rapid.IntRange(codeTopicNotFound, codeSentinelEnd+5).Draw(t, "error"); kind {
 		case codeSentinelEnd:
 			return &CommitOrderError{Last: rapid.Uint64().Draw(t, "last")}
 		case codeSentinelEnd + 1:
@@ -260,6 +322,10 @@ func drawEdit(t *rapid.T) (Edit, Result) {
 			return &OffsetError{End: Offset(rapid.Int64().Draw(t, "end"))}
 		case codeSentinelEnd + 3:
 			return invalid(InvalidReason(rapid.IntRange(1, int(invalidReasonEnd)-1).Draw(t, "reason")))
+		case codeSentinelEnd + 4:
+			return &FeatureLevelError{Needed: rapid.Uint32().Draw(t, "needed"), Level: rapid.Uint32().Draw(t, "level")}
+		case codeSentinelEnd + 5:
+			return &FenceError{Token: rapid.String().Draw(t, "actual token")}
 		default:
 			return sentinels[kind]
 		}
@@ -286,9 +352,19 @@ func drawEdit(t *rapid.T) (Edit, Result) {
 	case kindTrim:
 		result.LogStart = Offset(rapid.Int64().Draw(t, "start"))
 		return Trim{Partition: partition(), Before: Offset(rapid.Int64().Draw(t, "before"))}, result
-	case kindExpireProducers:
+	case kindExpire:
 		result.More = rapid.Bool().Draw(t, "more")
-		return ExpireProducers{}, result
+		return Expire{}, result
+	case kindRaiseEpoch:
+		result.Producer, result.Epoch = rapid.Int64().Draw(t, "producer"), rapid.Int16().Draw(t, "epoch")
+		return RaiseEpoch{Producer: rapid.Int64().Draw(t, "raised")}, result
+	case kindSetFence:
+		return SetFence{
+			Partition: partition(), Token: rapid.String().Draw(t, "token"),
+			Conditional: rapid.Bool().Draw(t, "conditional"), Expected: rapid.String().Draw(t, "expected token"),
+		}, result
+	case kindRaiseLevel:
+		return RaiseLevel{Level: rapid.Uint32().Draw(t, "level")}, result
 	case kindForwarded:
 		return Forwarded{
 			Session: Session(id("session")), Seq: rapid.Uint64().Draw(t, "seq"),
@@ -303,9 +379,11 @@ func drawEdit(t *rapid.T) (Edit, Result) {
 		},
 	}
 	for range rapid.IntRange(0, 4).Draw(t, "units") {
-		u, r := Unit{}, UnitResult{}
+		u, r := Unit{Key: drawKey(t)}, UnitResult{}
 		if rapid.Bool().Draw(t, "rejected") {
 			r.Err = anyError()
+		} else {
+			r.Replayed = rapid.Bool().Draw(t, "replayed")
 		}
 		for range rapid.IntRange(0, 4).Draw(t, "appends") {
 			a := Append{
@@ -317,6 +395,7 @@ func drawEdit(t *rapid.T) (Edit, Result) {
 				MaxTimestamp: rapid.Int64().Draw(t, "time"),
 				Expected:     Offset(rapid.OneOf(rapid.Just(int64(AnyOffset)), rapid.Int64()).Draw(t, "expected")),
 				Producer:     recordbatch.NoProducer,
+				Token:        rapid.SampledFrom([]string{"", "", "a"}).Draw(t, "append token"),
 			}
 			if rapid.Bool().Draw(t, "continues") && len(u.Appends) > 0 {
 				before := u.Appends[len(u.Appends)-1]
@@ -326,7 +405,7 @@ func drawEdit(t *rapid.T) (Edit, Result) {
 				a.Producer = recordbatch.Producer{ID: producer, Epoch: rapid.Int16().Draw(t, "epoch"), BaseSequence: rapid.Int32().Draw(t, "sequence")}
 			}
 			u.Appends = append(u.Appends, a)
-			if r.Err == nil {
+			if r.Err == nil && !r.Replayed {
 				r.Appends = append(r.Appends, AppendResult{Base: Offset(rapid.Int64().Draw(t, "base")), Duplicate: rapid.Bool().Draw(t, "duplicate")})
 			}
 		}

@@ -171,6 +171,11 @@ func (a Append) by(id int64, epoch int16, sequence int32) Append {
 	return a
 }
 
+func (a Append) fenced(token string) Append {
+	a.Token = token
+	return a
+}
+
 func encodeState(tb testing.TB, s *State) []byte {
 	tb.Helper()
 	var b []byte

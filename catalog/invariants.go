@@ -103,6 +103,9 @@ func (s *State) checkTouchedByCommit(c *CommitSegment) error {
 	seen := map[TopicPartition]struct{}{}
 	extents, exact := int64(0), true // of the object, found in the partitions
 	for i := range c.Units {
+		if err := s.checkTouchedRequest(&c.Units[i]); err != nil {
+			return err
+		}
 		for j := range c.Units[i].Appends {
 			a := &c.Units[i].Appends[j]
 			if err := s.checkTouchedSequence(a); err != nil {
@@ -208,7 +211,7 @@ func (s *State) checkSequence(id sequenceID, q *producerSequence) error {
 
 // CheckAll checks every invariant; it is slow and meant for tests and verify.
 func CheckAll(s *State) error {
-	for _, check := range []func(*State) error{checkTopics, checkPartitions, checkNodes, checkProducers} {
+	for _, check := range []func(*State) error{checkTopics, checkPartitions, checkNodes, checkProducers, (*State).checkRequests, (*State).checkFences} {
 		if err := check(s); err != nil {
 			return err
 		}
@@ -345,7 +348,7 @@ func checkProducers(s *State) error {
 	}
 	var err error
 	t.byID.Scan(func(p producer) bool {
-		if _, ok := t.byActivity.Get(p); !ok || p.id < 1 || p.id >= s.nextProducer || p.lastActive > s.time {
+		if _, ok := t.byActivity.Get(p); !ok || p.id < 1 || p.id >= s.nextProducer || p.lastActive > s.time || p.epoch < 0 || p.epoch > 0 && s.level < levelOfKeys {
 			err = broken("producer %d, active at %d: out of range or not found by activity", p.id, p.lastActive)
 		}
 		return err == nil

@@ -118,9 +118,9 @@ func TestCheckStepNoticesWhatFell(t *testing.T) {
 		"log start":        {trim, func(s *State) { s.setPartition(partitionOf(1, 0), &Partition{end: 2, extents: listOf(2)}) }},
 		"partition":        {commit, func(s *State) { s.partitions.Delete(partitionByID{id: partitionOf(1, 0)}) }},
 		"node's number":    {commit, func(s *State) { s.setNode(nodeID(1), Node{}) }},
-		"time":             {ExpireProducers{}, func(s *State) { s.time-- }},
+		"time":             {Expire{}, func(s *State) { s.time-- }},
 		"next producer id": {AllocateProducerID{}, func(s *State) { s.nextProducer-- }},
-		"orphan floor":     {ExpireProducers{}, func(s *State) { s.orphanFloor-- }},
+		"orphan floor":     {Expire{}, func(s *State) { s.orphanFloor-- }},
 	} {
 		f := newFixture(t)
 		f.state.orphanFloor, f.replica.orphanFloor = 1, 1

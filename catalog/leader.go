@@ -97,6 +97,7 @@ func (c *Catalog) claimNext(ctx context.Context) (taker journal.Entry, err error
 	}
 	c.replica, c.leader = &next, true
 	c.relay.lead(&e)
+	c.proposeLevel()
 	c.publish(ctx, sent)
 	c.answer(questions)
 	c.metrics.claims.Inc()
@@ -206,7 +207,7 @@ func (c *Catalog) giveBackProposals(taken []*Proposal, inDoubt bool) {
 
 // writeSlot commits what waits in the queue as one entry.
 func (c *Catalog) writeSlot(ctx context.Context) error {
-	proposals := c.takeProposals(entryPayloadMax)
+	proposals := c.refuseByLevel(c.takeProposals(entryPayloadMax))
 	if len(proposals) == 0 {
 		return nil
 	}

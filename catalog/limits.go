@@ -16,14 +16,25 @@ const (
 	// ProducerPartitionsMax bounds the pairs of producer id and partition for
 	// which batches are remembered.
 	ProducerPartitionsMax = 4_000_000
+	// RequestKeysMax bounds the idempotency keys that have not expired.
+	RequestKeysMax = 1_000_000
+	// RequestKeyAppendsMax bounds the results remembered with them: one for
+	// each partition of each request.
+	RequestKeyAppendsMax = 2_000_000
+	// FencesMax bounds the partitions that have a fencing token.
+	FencesMax = 100_000
 )
 
 // ProducerExpiryMs is how long after its last batch, or after it was given out,
 // a producer id is forgotten, in ms of journal time.
 const ProducerExpiryMs = 24 * 60 * 60 * 1000
 
-// expiryStepsMax bounds the work of one ExpireProducers: ids and partitions of
-// ids forgotten.
+// RequestKeyExpiryMs is how long after its request landed an idempotency key is
+// forgotten, in ms of journal time.
+const RequestKeyExpiryMs = 24 * 60 * 60 * 1000
+
+// expiryStepsMax bounds the work of one Expire: ids, partitions of ids, and
+// keys forgotten.
 const expiryStepsMax = 10_000
 
 // capacity is the limits as a State applies them. Only tests have others than
@@ -34,6 +45,9 @@ type capacity struct {
 	nodes              int
 	producers          int
 	producerPartitions int
+	requestKeys        int
+	requestKeyAppends  int
+	fences             int
 	expirySteps        int
 }
 
@@ -44,6 +58,9 @@ func defaultCapacity() capacity {
 		nodes:              NodesMax,
 		producers:          ProducersMax,
 		producerPartitions: ProducerPartitionsMax,
+		requestKeys:        RequestKeysMax,
+		requestKeyAppends:  RequestKeyAppendsMax,
+		fences:             FencesMax,
 		expirySteps:        expiryStepsMax,
 	}
 }

@@ -26,6 +26,7 @@ func (c *Catalog) loop(ctx context.Context) error {
 		if !errors.Is(err, errReload) {
 			return err
 		}
+		c.logger.Info("the catalog is loaded anew", "slot", c.replica.last, "reason", err)
 	}
 }
 
@@ -36,7 +37,7 @@ func (c *Catalog) reload(ctx context.Context) error {
 	}
 	for lost := 0; ; {
 		sent := time.Now()
-		r, err := load(ctx, c.journal, c.cfg.ReadAheadSlots)
+		r, err := load(ctx, c.journal, c.cfg.ReadAheadSlots, c.known)
 		if err == nil {
 			c.replica = r
 			c.publish(ctx, sent)
@@ -86,7 +87,7 @@ func beyondRepair(err error) bool {
 			return true
 		}
 	}
-	return errors.Is(err, ErrNewerEdit) || errors.Is(err, ErrNewerSnapshot)
+	return errors.Is(err, ErrNewerEdit) || errors.Is(err, ErrNewerSnapshot) || errors.Is(err, ErrNewerLevel)
 }
 
 // publish shows the replica to readers, as proved current by a request sent at
@@ -180,7 +181,7 @@ func (c *Catalog) idle(ctx context.Context, timer *time.Timer, edits bool) error
 	return nil
 }
 
-// expire sends ExpireProducers now and then, and at once again while there is
+// expire sends Expire now and then, and at once again while there is
 // more to forget than one edit may.
 func (c *Catalog) expire() {
 	more := false
@@ -197,7 +198,7 @@ func (c *Catalog) expire() {
 	}
 	c.lastExpiry = time.Now()
 	var err error
-	if c.expiry, err = c.Submit(ExpireProducers{}); err != nil {
+	if c.expiry, err = c.Submit(Expire{}); err != nil {
 		c.logger.Debug("expiry put off", "error", err)
 	}
 }

@@ -9,6 +9,7 @@ type metrics struct {
 	leader         prometheus.Gauge
 	epoch          prometheus.Gauge
 	slot           prometheus.Gauge
+	level          prometheus.Gauge
 	edits          prometheus.Counter
 	editsPerSlot   prometheus.Histogram
 	claims         prometheus.Counter
@@ -27,6 +28,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		leader:         f.NewGauge(prometheus.GaugeOpts{Name: "wadi_catalog_leader", Help: "1 while this node believes that it writes the journal."}),
 		epoch:          f.NewGauge(prometheus.GaugeOpts{Name: "wadi_catalog_epoch", Help: "Epoch of the newest claim that the replica knows."}),
 		slot:           f.NewGauge(prometheus.GaugeOpts{Name: "wadi_catalog_slot", Help: "Journal slot that the replica is at."}),
+		level:          f.NewGauge(prometheus.GaugeOpts{Name: "wadi_catalog_feature_level", Help: "Feature level of the catalog."}),
 		edits:          f.NewCounter(prometheus.CounterOpts{Name: "wadi_catalog_edits_total", Help: "Edits that this node committed as the leader."}),
 		editsPerSlot:   f.NewHistogram(prometheus.HistogramOpts{Name: "wadi_catalog_edits_per_slot", Help: "Edits in one journal entry.", Buckets: prometheus.ExponentialBuckets(1, 2, 10)}),
 		claims:         f.NewCounter(prometheus.CounterOpts{Name: "wadi_catalog_claims_total", Help: "Times that this node took the lead."}),
@@ -47,4 +49,5 @@ func (m *metrics) observe(r *replica, leader bool) {
 	}
 	m.epoch.Set(float64(r.epoch))
 	m.slot.Set(float64(r.last))
+	m.level.Set(float64(r.state.Level()))
 }

@@ -23,7 +23,16 @@ type model struct {
 	objects      map[ObjectID]bool // every object of which something landed
 	freedAt      map[ObjectID]int64
 	producers    map[int64]int64 // id → last active
+	epochs       map[int64]int16 // id → below it fenced everywhere
+	fences       map[TopicPartition]string
+	requests     map[[16]byte]modelRequest
 	nextProducer int64
+}
+
+type modelRequest struct {
+	request [16]byte
+	time    int64
+	landed  []LandedAppend
 }
 
 type modelPartition struct {
@@ -47,6 +56,9 @@ func newModel() *model {
 		objects:      map[ObjectID]bool{},
 		freedAt:      map[ObjectID]int64{},
 		producers:    map[int64]int64{},
+		epochs:       map[int64]int16{},
+		fences:       map[TopicPartition]string{},
+		requests:     map[[16]byte]modelRequest{},
 		nextProducer: 1,
 	}
 }
@@ -128,6 +140,7 @@ func (m *model) apply(e Edit) Result {
 		}
 		delete(m.topics, e.ID)
 		maps.DeleteFunc(m.partitions, func(tp TopicPartition, _ modelPartition) bool { return tp.Topic == e.ID })
+		maps.DeleteFunc(m.fences, func(tp TopicPartition, _ string) bool { return tp.Topic == e.ID })
 		m.collect()
 		return Result{}
 	case RegisterNode:
@@ -154,7 +167,34 @@ func (m *model) apply(e Edit) Result {
 		m.partitions[e.Partition] = p
 		m.collect()
 		return Result{LogStart: p.logStart}
-	case ExpireProducers:
+	case RaiseLevel:
+		return Result{}
+	case RaiseEpoch:
+		if !m.knows(e.Producer) {
+			return Result{Err: ErrUnknownProducer}
+		}
+		highest := m.epochs[e.Producer]
+		for _, p := range m.partitions {
+			for _, b := range p.batches(e.Producer) {
+				highest = max(highest, b.producer.Epoch)
+			}
+		}
+		m.epochs[e.Producer], m.producers[e.Producer] = highest+1, m.time
+		return Result{Producer: e.Producer, Epoch: highest + 1}
+	case SetFence:
+		if _, topic := m.topics[e.Partition.Topic]; !topic {
+			return Result{Err: ErrTopicNotFound}
+		} else if _, ok := m.partitions[e.Partition]; !ok {
+			return Result{Err: ErrPartitionNotFound}
+		}
+		actual := m.fences[e.Partition]
+		if e.Conditional && e.Expected != actual && e.Token != actual {
+			return Result{Err: &FenceError{Token: actual}}
+		}
+		m.fences[e.Partition] = e.Token
+		return Result{}
+	case Expire:
+		maps.DeleteFunc(m.requests, func(_ [16]byte, r modelRequest) bool { return m.time-r.time > RequestKeyExpiryMs })
 		maps.DeleteFunc(m.producers, func(_, active int64) bool { return m.time-active > ProducerExpiryMs })
 		return Result{}
 	case CommitSegment:
@@ -163,6 +203,12 @@ func (m *model) apply(e Edit) Result {
 		return Result{}
 	}
 	panic("unknown edit")
+}
+
+// knows tells whether a producer id was given out and has not expired.
+func (m *model) knows(id int64) bool {
+	active, ok := m.producers[id]
+	return ok && m.time-active <= ProducerExpiryMs
 }
 
 func (m *model) addPartitions(id TopicID, n int32) {
@@ -208,10 +254,20 @@ func (m *model) commit(c CommitSegment) Result {
 	var units []UnitResult
 	for _, u := range c.Units {
 		trial := &model{
-			time: m.time, topics: m.topics, objects: m.objects,
+			time: m.time, topics: m.topics, objects: m.objects, epochs: m.epochs, fences: m.fences,
 			partitions: maps.Clone(m.partitions), producers: maps.Clone(m.producers),
 		}
 		var result UnitResult
+		var remembered []LandedAppend
+		keyed := u.Key != RequestKey{}
+		if r, ok := m.requests[u.Key.ID]; keyed && ok && m.time-r.time <= RequestKeyExpiryMs {
+			result.Replayed = r.request == u.Key.Request
+			if !result.Replayed {
+				result.Err = ErrKeyReused
+			}
+			units = append(units, result)
+			continue
+		}
 		for _, a := range u.Appends {
 			landed, err := trial.append(a, c.Object)
 			if err != nil {
@@ -219,6 +275,10 @@ func (m *model) commit(c CommitSegment) Result {
 				break
 			}
 			result.Appends = append(result.Appends, landed)
+			remembered = append(remembered, LandedAppend{Partition: a.Partition.Partition, Records: a.Records, Base: landed.Base, MaxTimestamp: a.MaxTimestamp})
+		}
+		if keyed && result.Err == nil {
+			m.requests[u.Key.ID] = modelRequest{request: u.Key.Request, time: m.time, landed: remembered}
 		}
 		if result.Err == nil {
 			m.partitions, m.producers = trial.partitions, trial.producers
@@ -241,9 +301,11 @@ func (m *model) append(a Append, object NewObject) (AppendResult, error) {
 		return AppendResult{}, ErrPartitionNotFound
 	}
 	if a.Producer.ID >= 0 {
-		active, ok := m.producers[a.Producer.ID]
-		if !ok || m.time-active > ProducerExpiryMs {
+		if !m.knows(a.Producer.ID) {
 			return AppendResult{}, ErrUnknownProducer
+		}
+		if a.Producer.Epoch < m.epochs[a.Producer.ID] {
+			return AppendResult{}, ErrProducerFenced
 		}
 		sent := p.batches(a.Producer.ID)
 		expected := int32(0)
@@ -267,6 +329,9 @@ func (m *model) append(a Append, object NewObject) (AppendResult, error) {
 		m.producers[a.Producer.ID] = m.time
 	}
 	end := p.end()
+	if token := m.fences[a.Partition]; a.Token != "" && a.Token != token {
+		return AppendResult{}, &FenceError{Token: token}
+	}
 	if a.Expected != AnyOffset && a.Expected != end {
 		return AppendResult{}, &OffsetError{End: end}
 	}
@@ -314,6 +379,17 @@ func (m *model) agrees(t *rapid.T, s *State) {
 	if counts.Topics != len(m.topics) || counts.Partitions != len(m.partitions) || counts.Nodes != len(m.nodes) ||
 		counts.Objects != len(live) || counts.Garbage != len(m.freedAt) || counts.Extents != extents {
 		t.Fatalf("counts are %+v", counts)
+	}
+	for tp := range m.partitions {
+		if got := s.Fence(tp); got != m.fences[tp] {
+			t.Fatalf("partition %s has the token %q, want %q", tp, got, m.fences[tp])
+		}
+	}
+	for id, want := range m.requests {
+		landed, known, err := s.Request(RequestKey{ID: id, Request: want.request})
+		if wantKnown := m.time-want.time <= RequestKeyExpiryMs; err != nil || known != wantKnown || known && !slices.Equal(landed, want.landed) {
+			t.Fatalf("request %x landed at %+v, %t, %v; want %+v, %t", id, landed, known, err, want.landed, wantKnown)
+		}
 	}
 	for id, want := range m.nodes {
 		if got, ok := s.Node(id); !ok || got != want {
@@ -382,6 +458,15 @@ func (m *machine) drawPartition(t *rapid.T) TopicPartition {
 	return TopicPartition{Topic: drawTopic(t), Partition: rapid.Int32Range(0, 3).Draw(t, "partition")}
 }
 
+func drawToken(t *rapid.T) string { return rapid.SampledFrom([]string{"a", "b"}).Draw(t, "token") }
+
+func drawKey(t *rapid.T) (k RequestKey) {
+	if rapid.IntRange(0, 2).Draw(t, "keyed") == 0 {
+		k = RequestKey{ID: [16]byte{byte(rapid.IntRange(1, 4).Draw(t, "key"))}, Request: [16]byte{byte(rapid.IntRange(0, 1).Draw(t, "request"))}}
+	}
+	return k
+}
+
 func drawConfig(t *rapid.T) TopicConfig {
 	config := DefaultTopicConfig()
 	config.RetentionMs = rapid.Int64Range(-1, 0).Draw(t, "retention")
@@ -410,6 +495,9 @@ func (m *machine) drawAppend(t *rapid.T, pos *Pos) Append {
 	}
 	if rapid.IntRange(0, 2).Draw(t, "idempotent") == 0 {
 		m.drawProducer(t, &a)
+	}
+	if rapid.IntRange(0, 9).Draw(t, "fenced") == 0 {
+		a.Token = drawToken(t)
 	}
 	return a
 }
@@ -458,7 +546,7 @@ func (m *machine) drawCommit(t *rapid.T) CommitSegment {
 	c.Upto = c.After + rapid.Uint64Range(1, 3).Draw(t, "numbers")
 	pos := Pos(0)
 	for range rapid.IntRange(0, 4).Draw(t, "units") {
-		u := Unit{}
+		u := Unit{Key: drawKey(t)}
 		for range rapid.SampledFrom([]int{1, 1, 1, 2, 3}).Draw(t, "appends") {
 			a := m.drawAppend(t, &pos)
 			if n := len(u.Appends); n > 0 && rapid.Bool().Draw(t, "same partition") {
@@ -494,10 +582,12 @@ func (m *machine) burst(t *rapid.T, commits int) {
 
 // Random edits on the State, on a replica and on the model come out the same,
 // and views, snapshots and thrown away clones do not disturb that. Red under
-// mutant.SkipCommitOrderCheck and mutant.SkipSequenceCheck.
+// mutant.SkipCommitOrderCheck, mutant.SkipSequenceCheck, mutant.SkipKeyCheck and
+// mutant.SkipFenceCheck.
 func TestStateAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := &machine{state: NewState([16]byte{1}), replica: NewState([16]byte{1}), model: newModel()}
+		m.apply(t, RaiseLevel{Level: 2})
 		m.apply(t, RegisterNode{Node: nodeID(1)})
 		m.apply(t, RegisterNode{Node: nodeID(2)})
 		m.apply(t, createTopic(1, "a", 2))
@@ -540,8 +630,18 @@ func TestStateAgainstModel(t *testing.T) {
 				}
 			},
 			"allocate producer": func(t *rapid.T) { m.apply(t, AllocateProducerID{}) },
-			"expire producers":  func(t *rapid.T) { m.apply(t, ExpireProducers{}) },
-			"forwarded":         func(t *rapid.T) { m.apply(t, Forwarded{Seq: 1, Count: 1}) },
+			"expire":            func(t *rapid.T) { m.apply(t, Expire{}) },
+			"raise epoch": func(t *rapid.T) {
+				m.apply(t, RaiseEpoch{Producer: max(1, m.model.nextProducer-rapid.Int64Range(0, 5).Draw(t, "producer"))})
+			},
+			"set fence": func(t *rapid.T) {
+				e := SetFence{Partition: m.drawPartition(t), Token: rapid.SampledFrom([]string{"a", "b", ""}).Draw(t, "new"), Conditional: rapid.Bool().Draw(t, "conditional")}
+				if e.Conditional {
+					e.Expected = rapid.SampledFrom([]string{"a", "b", ""}).Draw(t, "expected")
+				}
+				m.apply(t, e)
+			},
+			"forwarded": func(t *rapid.T) { m.apply(t, Forwarded{Seq: 1, Count: 1}) },
 			"advance": func(t *rapid.T) {
 				by := rapid.SampledFrom([]int64{1, 1000, ProducerExpiryMs / 2, ProducerExpiryMs, ProducerExpiryMs + 1}).Draw(t, "by")
 				m.model.time += by

@@ -26,6 +26,7 @@ type producerTable struct {
 type producer struct {
 	id         int64
 	lastActive int64 // ms of journal time of its last batch, or of its allocation
+	epoch      int16 // given out last; lower ones are fenced in all partitions
 }
 
 // expired tells whether the producer is forgotten at a journal time in ms.
@@ -184,7 +185,11 @@ func (t *producerTable) ofProducer(id int64, yield func(sequenceByID) bool) {
 
 // touch sets when a producer was last active, and adds it if it is new.
 func (t *producerTable) touch(id, now int64) {
-	p := producer{id: id, lastActive: now}
+	p, _ := t.byID.Get(producer{id: id})
+	t.set(producer{id: id, lastActive: now, epoch: p.epoch})
+}
+
+func (t *producerTable) set(p producer) {
 	old, ok := t.byID.Set(p)
 	if ok && old == p {
 		return
@@ -252,4 +257,31 @@ func (s *State) allocateProducer() Result {
 	s.nextProducer++
 	s.producers.touch(id, s.time)
 	return Result{Producer: id}
+}
+
+// lastEpoch is the highest that RaiseEpoch gives out; as in Kafka the one above
+// it is left unused.
+const lastEpoch = math.MaxInt16 - 1
+
+// raiseEpoch takes time in proportion to the partitions that the producer sent
+// to: a client may have raised its epoch in some of them by itself.
+func (s *State) raiseEpoch(id int64) Result {
+	p, ok := s.producers.known(id, s.time)
+	if !ok {
+		return Result{Err: ErrUnknownProducer}
+	}
+	highest := p.epoch
+	s.producers.ofProducer(id, func(q sequenceByID) bool {
+		highest = max(highest, q.sequence.epoch)
+		return true
+	})
+	if highest >= lastEpoch {
+		next := s.allocateProducer()
+		if next.Err == nil {
+			s.producers.set(producer{id: id, lastActive: s.time, epoch: math.MaxInt16})
+		}
+		return next
+	}
+	s.producers.set(producer{id: id, lastActive: s.time, epoch: highest + 1})
+	return Result{Producer: id, Epoch: highest + 1}
 }

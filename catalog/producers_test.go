@@ -144,7 +144,7 @@ func TestProducerExpiry(t *testing.T) {
 			f.landed(records(0, 1).by(id, 0, 0), records(1, 1).by(id, 0, 0))
 			sweep := func() {
 				if expire {
-					f.accepted(ExpireProducers{})
+					f.accepted(Expire{})
 				}
 			}
 			start := int64(1_000_000)
@@ -187,7 +187,7 @@ func TestProducerExpiry(t *testing.T) {
 
 // A sweep does a bounded part of the work, and says when there is more. What it
 // has begun on stays expired.
-func TestExpireProducersIsBounded(t *testing.T) {
+func TestExpireIsBounded(t *testing.T) {
 	f := newFixture(t)
 	f.state.capacity.expirySteps, f.replica.capacity.expirySteps = 2, 2
 	var ids []int64
@@ -199,7 +199,7 @@ func TestExpireProducersIsBounded(t *testing.T) {
 	f.advance(2_000_000 + ProducerExpiryMs)
 	fresh := f.producer()
 	sweeps := 1
-	for f.accepted(ExpireProducers{}).More {
+	for f.accepted(Expire{}).More {
 		for _, id := range ids {
 			if err := f.rejected(records(0, 1).by(id, 0, 1)); err != ErrUnknownProducer {
 				t.Fatal(err)
@@ -260,4 +260,62 @@ func TestDeletedTopicForgetsSequences(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.landed(river.by(id, 0, 0))
+}
+
+// TestRaiseEpoch: the next epoch is above all that were used, and fences the
+// lower ones in every partition.
+func TestRaiseEpoch(t *testing.T) {
+	f := newKeyedFixture(t)
+	id := f.producer()
+	f.landed(records(0, 1).by(id, 0, 0))
+	f.landed(records(1, 1).by(id, 3, 0)) // raised by the client itself
+	r := f.accepted(RaiseEpoch{Producer: id})
+	if r.Producer != id || r.Epoch != 4 {
+		t.Fatalf("got %+v", r)
+	}
+	for _, a := range []Append{
+		records(0, 1).by(id, 0, 1), records(1, 1).by(id, 3, 1), records(2, 1).by(id, 3, 0),
+		records(0, 1).by(id, 0, 0), // a repeat of what landed
+	} {
+		if err := f.rejected(a); err != ErrProducerFenced {
+			t.Errorf("%+v: %v", a.Producer, err)
+		}
+	}
+	f.landed(records(0, 1).by(id, 4, 0), records(2, 1).by(id, 4, 0))
+	f.landed(records(0, 1).by(id, 5, 0)) // and again by itself
+	if r := f.accepted(RaiseEpoch{Producer: id}); r.Epoch != 6 {
+		t.Errorf("got %+v", r)
+	}
+	if r := f.apply(RaiseEpoch{Producer: 99}); r.Err != ErrUnknownProducer {
+		t.Errorf("got %+v", r)
+	}
+	// It counts as activity.
+	f.advance(1_000_000 + ProducerExpiryMs)
+	f.accepted(RaiseEpoch{Producer: id})
+	f.advance(1_000_000 + 2*ProducerExpiryMs)
+	if r := f.accepted(RaiseEpoch{Producer: id}); r.Epoch != 8 {
+		t.Errorf("got %+v", r)
+	}
+	f.advance(1_000_001 + 3*ProducerExpiryMs)
+	if r := f.apply(RaiseEpoch{Producer: id}); r.Err != ErrUnknownProducer {
+		t.Errorf("got %+v", r)
+	}
+}
+
+// TestEpochsAreUsedUp: then there is a new id, and the old one is nobody's.
+func TestEpochsAreUsedUp(t *testing.T) {
+	f := newKeyedFixture(t)
+	id := f.producer()
+	f.landed(records(0, 1).by(id, lastEpoch-1, 0))
+	if r := f.accepted(RaiseEpoch{Producer: id}); r.Producer != id || r.Epoch != lastEpoch {
+		t.Fatalf("got %+v", r)
+	}
+	r := f.accepted(RaiseEpoch{Producer: id})
+	if r.Producer != id+1 || r.Epoch != 0 {
+		t.Fatalf("got %+v", r)
+	}
+	if err := f.rejected(records(0, 1).by(id, lastEpoch, 0)); err != ErrProducerFenced {
+		t.Errorf("got %v", err)
+	}
+	f.landed(records(0, 1).by(r.Producer, 0, 0))
 }

@@ -121,7 +121,7 @@ const entryPayloadMax = journal.EntryBytesMax - 4096
 func encodedSizeMax(e Edit) int {
 	const (
 		fixed     = 1024 // any edit without its lists: names are at most 249 bytes
-		perUnit   = 64   // count and error
+		perUnit   = 256  // count, key and error
 		perAppend = 160  // every field at its longest, and its result
 	)
 	commit, ok := e.(CommitSegment)
@@ -131,6 +131,9 @@ func encodedSizeMax(e Edit) int {
 	size := fixed + perUnit*len(commit.Units)
 	for i := range commit.Units {
 		size += perAppend * len(commit.Units[i].Appends)
+		for j := range commit.Units[i].Appends {
+			size += len(commit.Units[i].Appends[j].Token)
+		}
 	}
 	return size
 }

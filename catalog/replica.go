@@ -42,6 +42,8 @@ type replica struct {
 	claims []journal.Slot
 	// sinceSnapshot counts what follows the newest snapshot known here.
 	sinceSnapshot journalLength
+	// known is the newest feature level that the code knows.
+	known uint32
 }
 
 type journalLength struct {
@@ -61,15 +63,16 @@ func (r *replica) place(e *journal.Entry) {
 // the journal to its end. An empty bucket gets its slot 0. errReload says that
 // a newer snapshot came, and the slots that this load needed went, while it
 // ran: the next one begins from there.
-func load(ctx context.Context, j *journal.Journal, readAhead int) (*replica, error) {
-	r, err := loadBase(ctx, j)
+func load(ctx context.Context, j *journal.Journal, readAhead int, known uint32) (*replica, error) {
+	r, err := loadBase(ctx, j, known)
 	if err != nil {
 		return &replica{}, err
 	}
+	r.known = known
 	return r, r.follow(ctx, j, readAhead)
 }
 
-func loadBase(ctx context.Context, j *journal.Journal) (*replica, error) {
+func loadBase(ctx context.Context, j *journal.Journal, known uint32) (*replica, error) {
 	info, err := j.LatestSnapshot(ctx)
 	if errors.Is(err, journal.ErrNoSnapshot) {
 		return loadGenesis(ctx, j)
@@ -77,10 +80,13 @@ func loadBase(ctx context.Context, j *journal.Journal) (*replica, error) {
 	if err != nil {
 		return nil, err
 	}
+	if info.Level > known {
+		return nil, fmt.Errorf("snapshot of slot %d: %w", info.Slot, &NewerLevelError{Level: info.Level, Known: known})
+	}
 	var dec StateDecoder
 	if err := j.ReadSnapshot(ctx, info, dec.Write); err != nil {
 		if errors.Is(err, journal.ErrSnapshotGone) {
-			return nil, errReload
+			return nil, fmt.Errorf("%w: %w", errReload, err)
 		}
 		return nil, err
 	}
@@ -157,30 +163,36 @@ func (r *replica) follow(ctx context.Context, j *journal.Journal, readAhead int)
 	}
 }
 
-// followSlots applies slots that follow the replica, as far as there is no
-// gap, readAhead of them at a time.
+// followSlots applies what follows the replica up to the last of the slots that
+// a listing found, readAhead of them at a time. A listing that ran beside PUTs
+// may lack a slot and show a later one, so what it lacks is read all the same;
+// only a slot that is not there is gone.
 func (r *replica) followSlots(ctx context.Context, j *journal.Journal, slots []journal.Slot, readAhead int, changed touched) error {
-	next := 0
-	for next < len(slots) && slots[next] == r.last+1+journal.Slot(next) {
-		next++
+	if len(slots) == 0 {
+		return nil
 	}
-	for window := range slices.Chunk(slots[:next], readAhead) {
+	for upto := slots[len(slots)-1]; r.last < upto; {
+		var window []journal.Slot
+		for slot := r.last + 1; slot <= upto && len(window) < readAhead; slot++ {
+			window = append(window, slot)
+		}
 		if err := r.applySlots(ctx, j, window, changed); err != nil {
 			return err
 		}
 	}
-	if next < len(slots) {
-		return errReload // at the gap, so that r.last names it
-	}
 	return nil
 }
 
+// applySlots reads slots and applies them as far as they are there.
 func (r *replica) applySlots(ctx context.Context, j *journal.Journal, slots []journal.Slot, changed touched) error {
-	entries, err := readSlots(ctx, j, slots)
-	if err != nil {
+	entries, gone := readSlots(ctx, j, slots)
+	if gone != nil && !errors.Is(gone, errReload) {
+		return gone
+	}
+	if err := r.applyAll(entries, changed); err != nil {
 		return err
 	}
-	return r.applyAll(entries, changed)
+	return gone
 }
 
 // applyAll applies entries, all or none.
@@ -200,26 +212,35 @@ func (r *replica) applyAll(entries []journal.Entry, changed touched) error {
 	return nil
 }
 
+// readSlots returns the entries of slots up to the first that is gone, which is
+// errReload.
 func readSlots(ctx context.Context, j *journal.Journal, slots []journal.Slot) ([]journal.Entry, error) {
 	entries := make([]journal.Entry, len(slots))
+	gone := make([]bool, len(slots))
 	group, ctx := errgroup.WithContext(ctx)
 	for i, slot := range slots {
 		group.Go(func() (err error) {
 			entries[i], err = j.Read(ctx, slot)
-			if errors.Is(err, journal.ErrNoEntry) {
-				return errReload
+			if gone[i] = errors.Is(err, journal.ErrNoEntry); gone[i] {
+				return nil
 			}
 			return err
 		})
 	}
-	return entries, group.Wait()
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	if first := slices.Index(gone, true); first >= 0 {
+		return entries[:first], fmt.Errorf("%w: slot %d is gone", errReload, slots[first])
+	}
+	return entries, nil
 }
 
 // apply carries out one entry of another writer and compares the outcomes.
 func (r *replica) apply(e *journal.Entry, changed touched) error {
 	if e.Prev != r.nonce && !mutant.On(mutant.SkipPrevNonce) {
 		// The entry before, the replica's last, was a void claim.
-		return errReload
+		return fmt.Errorf("%w: slot %d does not follow slot %d as it was read", errReload, e.Slot, r.last)
 	}
 	r.state.Advance(e.Time)
 	switch e.Kind {
@@ -239,6 +260,9 @@ func (r *replica) apply(e *journal.Entry, changed touched) error {
 			return fmt.Errorf("decode slot %d: %w", e.Slot, err)
 		}
 		for i, edit := range edits {
+			if err := r.checkLevel(edit, e.Slot); err != nil {
+				return err
+			}
 			own := Apply(r.state, edit)
 			if !ResultsEqual(own, results[i]) {
 				return &DivergedError{Slot: e.Slot, Reason: fmt.Sprintf("edit %d (%T) came out as %+v, not %+v", i, edit, own, results[i])}

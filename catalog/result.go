@@ -12,9 +12,10 @@ type Result struct {
 
 	Topic    TopicID      // CreateTopic: the topic that is there now
 	Created  bool         // CreateTopic: it was not there before
-	Producer int64        // AllocateProducerID
+	Producer int64        // AllocateProducerID, RaiseEpoch
+	Epoch    int16        // RaiseEpoch
 	LogStart Offset       // Trim: the log start that holds now
-	More     bool         // ExpireProducers: there are more to forget; send it again
+	More     bool         // Expire: there are more to forget; send it again
 	Units    []UnitResult // CommitSegment, in the order of its units
 }
 
@@ -22,6 +23,9 @@ type Result struct {
 type UnitResult struct {
 	Err     error          // nil, or why the whole unit was rejected
 	Appends []AppendResult // if accepted, in the order of the unit's appends
+	// Replayed says that the unit's key had landed before. Nothing landed now;
+	// State.Request has what landed then.
+	Replayed bool
 }
 
 // AppendResult is where an append landed.
@@ -42,6 +46,8 @@ var (
 	ErrOrphanFloor       = errors.New("object is older than the orphan floor")
 	ErrCatalogFull       = errors.New("the catalog is at its limit")
 	ErrObjectExists      = errors.New("object is in the catalog already")
+	ErrKeyReused         = errors.New("the idempotency key was used for another request")
+	ErrTooManyKeys       = errors.New("too many idempotency keys are remembered")
 	ErrInvalid           = errors.New("invalid edit") // an *InvalidError says why
 )
 
@@ -64,6 +70,16 @@ type OffsetError struct{ End Offset }
 
 func (e *OffsetError) Error() string {
 	return fmt.Sprintf("expected offset does not match: the end offset is %d", e.End)
+}
+
+// FenceError refuses what named another fencing token than the partition has.
+type FenceError struct{ Token string } // that it has; "" for none
+
+func (e *FenceError) Error() string {
+	if e.Token == "" {
+		return "fencing token does not match: the partition has none"
+	}
+	return fmt.Sprintf("fencing token does not match: the partition has %q", e.Token)
 }
 
 // InvalidError refuses an edit that no catalog could carry out.
@@ -89,6 +105,7 @@ const (
 	InvalidAppend                                  // no records, or bytes outside of the object
 	InvalidProducer                                // negative id, epoch or sequence
 	InvalidOffset                                  // offsets would exceed 63 bits
+	InvalidToken                                   // see ValidToken
 	invalidReasonEnd
 )
 
@@ -102,6 +119,7 @@ var invalidReasons = [invalidReasonEnd]string{
 	InvalidAppend:         "append",
 	InvalidProducer:       "producer",
 	InvalidOffset:         "offset",
+	InvalidToken:          "fencing token",
 }
 
 func (r InvalidReason) String() string {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 )
 
 // The fields that a result has.
@@ -15,7 +16,7 @@ const (
 	resultHasLogStart
 	resultMore
 	resultHasUnits
-	resultFlagsEnd
+	resultHasEpoch
 )
 
 // What became of a unit, or why an edit or a unit was refused. The numbers are
@@ -33,6 +34,8 @@ const (
 	codeOrphanFloor
 	codeCatalogFull
 	codeObjectExists
+	codeKeyReused
+	codeTooManyKeys
 	codeSentinelEnd // below it and from codeTopicNotFound on, the code says all
 )
 
@@ -42,7 +45,12 @@ const (
 	codeSequence
 	codeOffset
 	codeInvalid
+	codeFeatureLevel // only of a forwarded edit's outcome: what it refuses is not in the journal
+	codeFence
 )
+
+// codeReplayed is that of a unit whose key had landed before.
+const codeReplayed = 128
 
 var sentinels = [codeSentinelEnd]error{
 	codeTopicNotFound:     ErrTopicNotFound,
@@ -55,6 +63,8 @@ var sentinels = [codeSentinelEnd]error{
 	codeOrphanFloor:       ErrOrphanFloor,
 	codeCatalogFull:       ErrCatalogFull,
 	codeObjectExists:      ErrObjectExists,
+	codeKeyReused:         ErrKeyReused,
+	codeTooManyKeys:       ErrTooManyKeys,
 }
 
 // ResultsEqual tells whether a replica's own outcome of an edit is the one that the journal states.
@@ -78,6 +88,7 @@ func appendResult(dst []byte, r *Result, layout *commitLayout) []byte {
 	set(resultHasLogStart, r.LogStart != 0)
 	set(resultMore, r.More)
 	set(resultHasUnits, len(r.Units) > 0)
+	set(resultHasEpoch, r.Epoch != 0)
 	dst = append(dst, flags)
 	if r.Err != nil {
 		dst = appendError(dst, r.Err)
@@ -90,6 +101,9 @@ func appendResult(dst []byte, r *Result, layout *commitLayout) []byte {
 	}
 	if flags&resultHasLogStart != 0 {
 		dst = appendUvarint(dst, uint64(r.LogStart))
+	}
+	if flags&resultHasEpoch != 0 {
+		dst = appendUvarint(dst, uint64(uint16(r.Epoch)))
 	}
 	switch {
 	case len(r.Units) == 0:
@@ -107,6 +121,7 @@ func appendUnits(dst []byte, units []UnitResult) []byte {
 	for i := range units {
 		u := &units[i]
 		dst = appendBool(dst, u.Err != nil)
+		dst = appendBool(dst, u.Replayed)
 		if u.Err != nil {
 			dst = appendError(dst, u.Err)
 		}
@@ -129,6 +144,11 @@ func (l *commitLayout) appendUnits(dst []byte, units []UnitResult) []byte {
 		u := &units[i]
 		if u.Err != nil {
 			dst = appendError(dst, u.Err)
+			at += l.units[i]
+			continue
+		}
+		if u.Replayed {
+			dst = append(dst, codeReplayed)
 			at += l.units[i]
 			continue
 		}
@@ -175,6 +195,8 @@ func appendError(dst []byte, err error) []byte {
 		sequence *SequenceError
 		offset   *OffsetError
 		invalid  *InvalidError
+		level    *FeatureLevelError
+		fence    *FenceError
 	)
 	switch {
 	case errors.As(err, &order):
@@ -185,15 +207,17 @@ func appendError(dst []byte, err error) []byte {
 		return appendUvarint(append(dst, codeOffset), uint64(offset.End))
 	case errors.As(err, &invalid):
 		return append(dst, codeInvalid, byte(invalid.Reason))
+	case errors.As(err, &level):
+		dst = appendUvarint(append(dst, codeFeatureLevel), uint64(level.Needed))
+		return appendUvarint(dst, uint64(level.Level))
+	case errors.As(err, &fence):
+		return appendString(append(dst, codeFence), fence.Token)
 	}
 	panic(fmt.Sprintf("catalog: result with error %v of type %T", err, err))
 }
 
 func (r *wireReader) result(layout *commitLayout) (result Result) {
 	flags := r.byte()
-	if flags >= resultFlagsEnd {
-		r.fail(errOutOfRange)
-	}
 	if flags&resultHasErr != 0 {
 		result.Err = r.error(r.byte())
 	}
@@ -209,6 +233,11 @@ func (r *wireReader) result(layout *commitLayout) (result Result) {
 	if flags&resultHasLogStart != 0 {
 		result.LogStart = Offset(r.uvarint())
 		r.require(result.LogStart != 0)
+	}
+	if flags&resultHasEpoch != 0 {
+		epoch := r.number()
+		r.require(epoch != 0 && epoch <= math.MaxUint16)
+		result.Epoch = int16(epoch)
 	}
 	result.More = flags&resultMore != 0
 	if flags&resultHasUnits != 0 {
@@ -232,6 +261,11 @@ func (r *wireReader) units(l *commitLayout) []UnitResult {
 	at := 0
 	for i := range units {
 		code := r.byte()
+		if code == codeReplayed {
+			units[i].Replayed = true
+			at += l.units[i]
+			continue
+		}
 		if code > codeDuplicates {
 			units[i].Err = r.error(code)
 			at += l.units[i]
@@ -275,6 +309,10 @@ func (r *wireReader) error(code byte) error {
 		reason := InvalidReason(r.byte())
 		r.require(reason > 0 && reason < invalidReasonEnd)
 		return &InvalidError{Reason: reason}
+	case code == codeFeatureLevel:
+		return &FeatureLevelError{Needed: r.number(), Level: r.number()}
+	case code == codeFence:
+		return &FenceError{Token: r.string()}
 	default:
 		r.fail(errOutOfRange)
 	}

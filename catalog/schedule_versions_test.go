@@ -60,14 +60,21 @@ func TestScheduleTwoVersions(t *testing.T) {
 			})
 		})
 	}
-	for name, at := range map[string]int{"snapshot version": 8, "snapshot level": 9} {
+	for name, c := range map[string]struct {
+		at    int // of the byte that is raised
+		level uint32
+		stops error
+	}{
+		"snapshot version": {8, 1, catalog.ErrNewerSnapshot},
+		"snapshot level":   {9, 99, catalog.ErrNewerLevel},
+	} {
 		t.Run(name, func(t *testing.T) {
 			runVersions(t, func(s *schedule) {
 				m := s.members[2]
 				s.up(m).stop()
-				s.snapshotAsNewer(at)
+				s.snapshotAsNewer(c.at, c.level)
 				m.start()
-				s.expectStop(m, catalog.ErrNewerSnapshot)
+				s.expectStop(m, c.stops)
 			})
 		})
 	}
@@ -159,8 +166,8 @@ func (s *schedule) expectStop(m *member, reason error) {
 }
 
 // snapshotAsNewer writes a snapshot of the newest slot with one byte raised: its
-// version, or its feature level.
-func (s *schedule) snapshotAsNewer(at int) {
+// version, or its feature level, and a manifest of a feature level.
+func (s *schedule) snapshotAsNewer(at int, level uint32) {
 	j, err := journal.New(journal.DefaultConfig(), s.witness, "000", s.logger, nil)
 	if err != nil {
 		s.tb.Fatal(err)
@@ -179,7 +186,7 @@ func (s *schedule) snapshotAsNewer(at int) {
 	end := len(encoded) - 4
 	binary.BigEndian.PutUint32(encoded[end:], crc32.Checksum(encoded[:end], crc32.MakeTable(crc32.Castagnoli)))
 	_, err = j.WriteSnapshot(s.tb.Context(), journal.SnapshotInfo{
-		Slot: head.Slot, Nonce: head.Nonce, Epoch: head.Epoch, Time: state.Time(), Level: 99, Claims: nil,
+		Slot: head.Slot, Nonce: head.Nonce, Epoch: head.Epoch, Time: state.Time(), Level: level, Claims: nil,
 	}, func(yield func([]byte) error) error { return yield(encoded) })
 	if err != nil {
 		s.tb.Fatal(err)

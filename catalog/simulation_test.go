@@ -44,11 +44,13 @@ func simulateSeeds(t *testing.T, run func(t *testing.T, seed uint64)) {
 			if failed.Load() >= failedSeedsMax {
 				inner.SkipNow()
 			}
+			defer func() { // a bubble that fails does not return
+				if inner.Failed() {
+					failed.Add(1)
+					inner.Logf("alone: go test ./catalog -run '^%s$' -simulation.seed=%d -simulation.log", t.Name(), seed)
+				}
+			}()
 			synctest.Test(inner, func(t *testing.T) { run(t, seed) })
-			if inner.Failed() {
-				failed.Add(1)
-				inner.Logf("alone: go test ./catalog -run '^%s$' -simulation.seed=%d -simulation.log", t.Name(), seed)
-			}
 		})
 	}
 }

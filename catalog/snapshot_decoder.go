@@ -10,7 +10,7 @@ import (
 )
 
 // ErrNewerSnapshot is an encoded State that only a newer version can read.
-var ErrNewerSnapshot = errors.New("snapshot of a newer version or feature level")
+var ErrNewerSnapshot = errors.New("snapshot of a newer version")
 
 // snapshotItemLenMax bounds the bytes of one item, the unit in which a
 // StateDecoder reads: it keeps less than this over between two chunks.
@@ -40,10 +40,13 @@ type StateDecoder struct {
 	producer     producer
 	sequences    uint64 // of the producer, still to come
 	lastSequence sequenceID
+	request      requestByKey
+	landedLeft   uint64
 	empty        *Partition // shared by all idle partitions
 }
 
-// Write takes the next bytes. Its error is a *CorruptError, or ErrNewerSnapshot.
+// Write takes the next bytes. Its error is a *CorruptError, ErrNewerSnapshot or
+// a *NewerLevelError.
 func (d *StateDecoder) Write(chunk []byte) error {
 	if d.err != nil {
 		return d.err
@@ -77,7 +80,7 @@ func (d *StateDecoder) Write(chunk []byte) error {
 }
 
 func (d *StateDecoder) fail(err error) error {
-	if !errors.Is(err, ErrNewerSnapshot) {
+	if !errors.Is(err, ErrNewerSnapshot) && !errors.Is(err, ErrNewerLevel) {
 		err = &CorruptError{What: "snapshot", Err: err}
 	}
 	d.err, d.state = err, nil
@@ -106,15 +109,15 @@ func (d *StateDecoder) header(r *wireReader) {
 		r.fail(fmt.Errorf("%w: version %d", ErrNewerSnapshot, version))
 	}
 	level := r.number()
-	if r.err == nil && level > featureLevel {
-		r.fail(fmt.Errorf("%w: level %d", ErrNewerSnapshot, level))
+	if r.err == nil && level > FeatureLevel {
+		r.fail(&NewerLevelError{Level: level, Known: FeatureLevel})
 	}
 	s := NewState(r.id())
 	s.level = level
 	s.time = r.signed()
 	s.orphanFloor = r.uvarint()
 	s.nextProducer = r.signed()
-	if r.require(version == snapshotVersion && s.nextProducer > 0); r.err != nil {
+	if r.require(version == snapshotVersion && level >= firstLevel && s.nextProducer > 0); r.err != nil {
 		return
 	}
 	d.state = s
@@ -131,7 +134,10 @@ func (r *wireReader) signed() int64 {
 
 // count begins the next section, or ends the last.
 func (d *StateDecoder) count(r *wireReader) {
-	sections := [...]func(*wireReader){d.readNode, d.readObject, d.readGarbage, d.readTopic, d.readProducer}
+	sections := []func(*wireReader){d.readNode, d.readObject, d.readGarbage, d.readTopic, d.readProducer}
+	if d.state.level >= levelOfKeys {
+		sections = append(sections, d.readRequest, d.readFence)
+	}
 	if d.section == len(sections) {
 		d.trailer(r)
 		return
@@ -311,6 +317,11 @@ func (d *StateDecoder) endPartition() {
 func (d *StateDecoder) readProducer(r *wireReader) {
 	step := r.signed()
 	p := producer{lastActive: r.signed()}
+	if d.state.level >= levelOfKeys {
+		epoch := r.number()
+		r.require(epoch <= math.MaxInt16)
+		p.epoch = int16(epoch)
+	}
 	sequences := r.uvarint()
 	r.require(step > 0 && step < d.state.nextProducer-d.producer.id)
 	if r.err != nil {
@@ -359,4 +370,54 @@ func (d *StateDecoder) readSequence(r *wireReader) {
 	d.state.producers.setSequence(id, q)
 	d.lastSequence = id
 	d.sequences--
+}
+
+// landedPrealloc bounds the room made for what landed under a key before it is decoded.
+const landedPrealloc = 64
+
+func (d *StateDecoder) readRequest(r *wireReader) {
+	k := requestByKey{id: r.id(), request: &keyedRequest{request: r.id(), time: r.signed()}}
+	landed := r.uvarint()
+	if last, ok := d.state.requests.byKey.Max(); ok && r.err == nil && !d.state.requests.byKey.Less(last, k) {
+		r.fail(errOrder)
+	}
+	if r.err != nil {
+		return
+	}
+	k.request.landed = make([]LandedAppend, 0, min(landed, landedPrealloc))
+	d.request, d.landedLeft = k, landed
+	d.step = d.readLanded
+}
+
+func (d *StateDecoder) readLanded(r *wireReader) {
+	if d.landedLeft == 0 {
+		d.state.requests.add(d.request.id, d.request.request)
+		d.request = requestByKey{}
+		d.step = d.next
+		return
+	}
+	partition, records := r.number(), r.number()
+	a := LandedAppend{Partition: int32(partition), Records: int32(records), Base: Offset(r.signed()), MaxTimestamp: r.varint()}
+	r.require(partition <= math.MaxInt32 && records >= 1 && records <= math.MaxInt32)
+	if r.err == nil {
+		d.request.request.landed = append(d.request.request.landed, a)
+		d.landedLeft--
+	}
+}
+
+func (d *StateDecoder) readFence(r *wireReader) {
+	f := fence{partition: TopicPartition{Topic: r.id(), Partition: int32(r.number())}}
+	length := r.uvarint()
+	r.require(length <= TokenLenMax)
+	f.token = string(r.take(int(length)))
+	r.require(ValidToken(f.token))
+	if last, ok := d.state.fences.Max(); ok && r.err == nil && !d.state.fences.Less(last, f) {
+		r.fail(errOrder)
+	}
+	if r.err == nil && d.state.Partition(f.partition) == nil {
+		r.fail(errReference)
+	}
+	if r.err == nil {
+		d.state.fences.Load(f)
+	}
 }

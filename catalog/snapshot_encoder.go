@@ -32,7 +32,13 @@ func (s *State) Encode(yield func(chunk []byte) error) error {
 	w.count(s.topics.Len())
 	s.topics.Scan(func(t topicByID) bool { return w.topic(s, t.topic) })
 	w.count(s.producers.byID.Len())
-	s.producers.byID.Scan(func(p producer) bool { return w.producer(s.producers, p) })
+	s.producers.byID.Scan(func(p producer) bool { return w.producer(s, p) })
+	if s.level >= levelOfKeys {
+		w.count(s.requests.byKey.Len())
+		s.requests.byKey.Scan(w.request)
+		w.count(s.fences.Len())
+		s.fences.Scan(w.fence)
+	}
 	return w.finish()
 }
 
@@ -146,10 +152,14 @@ func (w *snapshotWriter) extent(e, before *Extent) bool {
 	return w.item()
 }
 
-func (w *snapshotWriter) producer(t *producerTable, p producer) bool {
+func (w *snapshotWriter) producer(s *State, p producer) bool {
+	t := s.producers
 	w.buf = appendUvarint(w.buf, uint64(p.id-w.lastProducer))
 	w.lastProducer = p.id
 	w.buf = appendUvarint(w.buf, uint64(p.lastActive))
+	if s.level >= levelOfKeys {
+		w.buf = appendUvarint(w.buf, uint64(p.epoch))
+	}
 	// Counted first, then encoded: one producer may have many.
 	n := 0
 	t.ofProducer(p.id, func(sequenceByID) bool { n++; return true })
@@ -169,5 +179,29 @@ func (w *snapshotWriter) sequence(s sequenceByID) bool {
 		w.buf = appendUvarint(w.buf, uint64(b.records()))
 		w.buf = appendUvarint(w.buf, uint64(b.base))
 	}
+	return w.item()
+}
+
+func (w *snapshotWriter) request(k requestByKey) bool {
+	w.buf = append(w.buf, k.id[:]...)
+	w.buf = append(w.buf, k.request.request[:]...)
+	w.buf = appendUvarint(w.buf, uint64(k.request.time))
+	w.count(len(k.request.landed))
+	for _, a := range k.request.landed {
+		w.buf = appendUvarint(w.buf, uint64(a.Partition))
+		w.buf = appendUvarint(w.buf, uint64(a.Records))
+		w.buf = appendUvarint(w.buf, uint64(a.Base))
+		w.buf = appendVarint(w.buf, a.MaxTimestamp)
+		if !w.item() {
+			break
+		}
+	}
+	return w.item()
+}
+
+func (w *snapshotWriter) fence(f fence) bool {
+	w.buf = append(w.buf, f.partition.Topic[:]...)
+	w.buf = appendUvarint(w.buf, uint64(f.partition.Partition))
+	w.buf = appendString(w.buf, f.token)
 	return w.item()
 }

@@ -9,9 +9,6 @@ import (
 	"github.com/tidwall/btree"
 )
 
-// featureLevel is the catalog's feature level as this code writes it.
-const featureLevel = 1
-
 // State is the catalog: what the journal's edits have made of it. A State has
 // one owner that applies edits; its Clones are immutable views that any number
 // of goroutines may read. A Clone may itself be given an owner that applies
@@ -41,7 +38,10 @@ type State struct {
 	objects    *btree.BTreeG[Object]  // with live extents, by id
 	garbage    *btree.BTreeG[Garbage] // by id
 
+	fences *fenceTable
+
 	producers *producerTable
+	requests  *requestTable
 }
 
 // The items of the trees, each with its key.
@@ -92,7 +92,7 @@ func newTree[T any](less func(a, b T) bool) *btree.BTreeG[T] {
 func NewState(clusterID [16]byte) *State {
 	return &State{
 		clusterID:    clusterID,
-		level:        featureLevel,
+		level:        firstLevel,
 		nextProducer: 1,
 		capacity:     defaultCapacity(),
 		topics: newTree(func(a, b topicByID) bool {
@@ -107,7 +107,9 @@ func NewState(clusterID [16]byte) *State {
 		}),
 		objects:   newTree(func(a, b Object) bool { return a.ID.Compare(b.ID) < 0 }),
 		garbage:   newTree(func(a, b Garbage) bool { return a.ID.Compare(b.ID) < 0 }),
+		fences:    newFenceTable(),
 		producers: newProducerTable(),
+		requests:  newRequestTable(),
 	}
 }
 
@@ -131,7 +133,9 @@ func (s *State) Clone() *State {
 		nodes:        s.nodes.Copy(),
 		objects:      s.objects.Copy(),
 		garbage:      s.garbage.Copy(),
+		fences:       s.fences.Copy(),
 		producers:    s.producers.clone(),
+		requests:     s.requests.clone(),
 	}
 }
 
@@ -156,13 +160,18 @@ func Apply(s *State, e Edit) Result {
 		return Result{}
 	case AllocateProducerID:
 		return s.allocateProducer()
+	case RaiseEpoch:
+		return s.raiseEpoch(e.Producer)
+	case SetFence:
+		return s.setFence(&e)
 	case Trim:
 		return s.trim(&e)
-	case ExpireProducers:
-		more := s.producers.expire(s.time, s.capacity.expirySteps)
-		return Result{More: more}
+	case Expire:
+		return s.expire()
 	case CommitSegment:
 		return s.commitSegment(&e)
+	case RaiseLevel:
+		return s.raiseLevel(&e)
 	case Forwarded:
 		return Result{}
 	default:
@@ -179,6 +188,12 @@ func (s *State) registerNode(e *RegisterNode) error {
 	}
 	s.setNode(e.Node, Node{HasWAL: e.HasWAL, RegisteredAt: s.time})
 	return nil
+}
+
+func (s *State) expire() Result {
+	left, moreRequests := s.requests.expire(s.time, s.capacity.expirySteps)
+	moreProducers := s.producers.expire(s.time, left)
+	return Result{More: moreRequests || moreProducers}
 }
 
 func (s *State) setNode(id NodeID, n Node) { s.nodes.Set(nodeByID{id: id, node: n}) }
@@ -259,6 +274,7 @@ type Counts struct {
 	Topics, Partitions, Nodes, Objects, Garbage int
 	Producers, ProducerPartitions               int
 	Extents                                     int64
+	RequestKeys, RequestKeyAppends, Fences      int
 }
 
 // Counts returns how much the catalog holds, in O(1).
@@ -272,6 +288,9 @@ func (s *State) Counts() Counts {
 		Producers:          s.producers.byID.Len(),
 		ProducerPartitions: s.producers.sequences.Len(),
 		Extents:            s.extents,
+		RequestKeys:        s.requests.byKey.Len(),
+		RequestKeyAppends:  s.requests.appends,
+		Fences:             s.fences.Len(),
 	}
 }
 

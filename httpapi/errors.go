@@ -53,8 +53,10 @@ var (
 	kindTopicExists      = refused("topic_exists", 409, "The topic exists with other settings")
 	kindPartitionsShrink = refused("partitions_shrink", 409, "Partitions cannot become fewer")
 	kindOutOfOrder       = refused("out_of_order_sequence", 409, "The producer's sequence has a gap")
+	kindFeatureLevel     = refused("feature_level_too_low", 409, "The catalog's feature level is too low")
 	kindOffsetTrimmed    = refused("offset_below_start", 410, "The records at this offset are gone")
 	kindOffsetMismatch   = refused("offset_mismatch", 412, "The first record would not get the expected offset")
+	kindTokenMismatch    = refused("fencing_token_mismatch", 412, "The partition has another fencing token")
 	kindBodyTooLarge     = refused("body_too_large", 413, "The body is over the limit")
 	kindRecordTooLarge   = refused("record_too_large", 413, "A record is over the limit")
 	kindBatchTooLarge    = refused("batch_too_large", 413, "A record batch is over the limit")
@@ -62,6 +64,9 @@ var (
 	kindMediaType        = refused("unsupported_media_type", 415, "The body's media type is not taken here")
 	kindContentEncoding  = refused("unsupported_content_encoding", 415, "The body's content encoding is not taken here")
 	kindOffsetAboveEnd   = retry(refused("offset_above_end", 416, "The offset is above the end"))
+
+	kindKeyReused   = refused("idempotency_key_reused", 422, "The idempotency key was used for another request")
+	kindTooManyKeys = retry(refused("too_many_idempotency_keys", 429, "Too many idempotency keys are remembered"))
 
 	kindOverloaded    = retry(refused("overloaded", 503, "The node cannot take the request at the moment"))
 	kindNotReady      = retry(refused("not_ready", 503, "The node is not ready"))
@@ -108,7 +113,7 @@ func toProblem(err error, retryAfter time.Duration) *problem {
 	// Unknown goes first: whatever else the error wraps, it must not be
 	// reported as a failure without effect.
 	if errors.Is(err, ingest.ErrOutcomeUnknown) || errors.Is(err, catalog.ErrUnknownOutcome) {
-		return kindUnknown.newf("the commit was sent and its outcome is not known; with a producer id a retry is safe").because(err)
+		return kindUnknown.newf("the commit was sent and its outcome is not known; with a producer id or an Idempotency-Key a retry is safe").because(err)
 	}
 	var p *problem
 	if errors.As(err, &p) {
@@ -134,6 +139,10 @@ func toProblem(err error, retryAfter time.Duration) *problem {
 	return kindInternal.newf("the node failed; its log says more under the request id").because(err)
 }
 
+// keysRetryAfter is when to come back with an idempotency key for which there
+// was no room: they go one by one, a day after they came.
+const keysRetryAfter = time.Minute
+
 func ingestProblem(err error) *problem {
 	var overloaded *ingest.OverloadedError
 	switch {
@@ -141,6 +150,8 @@ func ingestProblem(err error) *problem {
 		return kindOverloaded.newf("%s", overloaded.Reason).with("reason", overloaded.Reason).after(overloaded.RetryAfter)
 	case errors.Is(err, ingest.ErrNeedsAcksAll):
 		return kindNeedsAcksAll.newf("%v", ingest.ErrNeedsAcksAll)
+	case errors.Is(err, ingest.ErrTwoKeys):
+		return headerf("Idempotency-Key", "does not go with a producer id, which makes the request idempotent by itself")
 	case errors.Is(err, ingest.ErrNoWAL):
 		return kindNoWAL.newf("%v", ingest.ErrNoWAL)
 	case errors.Is(err, ingest.ErrNoRecords):
@@ -157,6 +168,8 @@ func catalogProblem(err error) *problem {
 	var (
 		sequence *catalog.SequenceError
 		offset   *catalog.OffsetError
+		fence    *catalog.FenceError
+		level    *catalog.FeatureLevelError
 		setting  *catalog.ConfigError
 		order    *catalog.CommitOrderError
 		invalid  *catalog.InvalidError
@@ -178,6 +191,18 @@ func catalogProblem(err error) *problem {
 		return outOfOrder(sequence.Expected)
 	case errors.As(err, &offset):
 		return kindOffsetMismatch.newf("the next record gets offset %d", offset.End).with("end_offset", int64(offset.End))
+	case errors.As(err, &fence):
+		p := kindTokenMismatch.newf("%v", fence)
+		if fence.Token == "" {
+			return p.with("token", nil)
+		}
+		return p.with("token", fence.Token)
+	case errors.Is(err, catalog.ErrKeyReused):
+		return kindKeyReused.newf("%v", catalog.ErrKeyReused)
+	case errors.Is(err, catalog.ErrTooManyKeys):
+		return kindTooManyKeys.newf("%v", catalog.ErrTooManyKeys).with("limit", int64(catalog.RequestKeysMax)).after(keysRetryAfter)
+	case errors.As(err, &level):
+		return kindFeatureLevel.newf("%v", level).with("needed", int64(level.Needed)).with("level", int64(level.Level))
 	case errors.As(err, &setting):
 		return kindInvalidConfig.newf("%s=%s: %s", setting.Key, setting.Value, setting.Reason).with("key", setting.Key)
 	case errors.Is(err, catalog.ErrCatalogFull):

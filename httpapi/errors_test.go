@@ -40,6 +40,7 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 		{ingest.ErrNotCommitted, 503, "not_committed", true, true, nil},
 		{fmt.Errorf("%w: %w", ingest.ErrNotCommitted, context.DeadlineExceeded), 503, "not_committed", true, true, nil},
 		{ingest.ErrNeedsAcksAll, 400, "needs_acks_all", false, true, nil},
+		{ingest.ErrTwoKeys, 400, "invalid_header", false, true, nil},
 		{ingest.ErrNoWAL, 400, "acks_one_not_offered", false, true, nil},
 		{ingest.ErrNoRecords, 400, "no_records", false, true, nil},
 		{ingest.ErrNotIngest, 503, "not_ingest", true, true, nil},
@@ -53,6 +54,11 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 		{catalog.ErrProducerFenced, 403, "producer_fenced", false, true, nil},
 		{&catalog.SequenceError{Expected: 5}, 409, "out_of_order_sequence", false, true, map[string]any{"expected_seq": 5.0}},
 		{&catalog.OffsetError{End: 42}, 412, "offset_mismatch", false, true, map[string]any{"end_offset": 42.0}},
+		{&catalog.FenceError{Token: "a"}, 412, "fencing_token_mismatch", false, true, map[string]any{"token": "a"}},
+		{&catalog.FenceError{}, 412, "fencing_token_mismatch", false, true, map[string]any{"token": nil}},
+		{catalog.ErrKeyReused, 422, "idempotency_key_reused", false, true, nil},
+		{catalog.ErrTooManyKeys, 429, "too_many_idempotency_keys", true, true, map[string]any{"limit": 1e6}},
+		{&catalog.FeatureLevelError{Needed: 2, Level: 1}, 409, "feature_level_too_low", false, true, map[string]any{"needed": 2.0, "level": 1.0}},
 		{&catalog.ConfigError{Key: "k", Value: "v", Reason: "r"}, 400, "invalid_config", false, true, map[string]any{"key": "k"}},
 		{&catalog.InvalidError{Reason: catalog.InvalidTopicName}, 400, "invalid_topic_name", false, true, nil},
 		{&catalog.InvalidError{Reason: catalog.InvalidPartitionCount}, 400, "invalid_partitions", false, true, nil},
@@ -112,7 +118,7 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 			}
 			h := http.Header{}
 			p.setHeaders(h)
-			if has := h.Get("Retry-After") != ""; has != (c.status == 503) {
+			if has := h.Get("Retry-After") != ""; has != (c.status == 503 || c.status == 429) {
 				t.Errorf("%v: Retry-After %q", err, h.Get("Retry-After"))
 			}
 			if c.code == "internal" && slices.Contains([]string{"", "secret"}, p.detail) {

@@ -48,11 +48,7 @@ func (s *Server) handle(h handler) http.HandlerFunc {
 func (s *Server) handleBody(h handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		x := s.exchange(w, r)
-		err := refuseUnbuilt(r)
-		if err == nil {
-			err = h(x)
-		}
-		if err != nil {
+		if err := h(x); err != nil {
 			x.fail(err)
 		}
 	}
@@ -68,18 +64,6 @@ func (s *Server) exchange(w http.ResponseWriter, r *http.Request) *exchange {
 		body: newBody(s.cfg, r, res.conn),
 		id:   res.Header().Get(requestIDHeader),
 	}
-}
-
-// unbuilt are the headers that ask for something which must not be passed over.
-var unbuilt = []string{"Idempotency-Key", "Fencing-Token"}
-
-func refuseUnbuilt(r *http.Request) error {
-	for _, name := range unbuilt {
-		if _, ok := r.Header[name]; ok {
-			return kindNotSupported.newf("the header %s is not supported by this version", name).with("header", name)
-		}
-	}
-	return nil
 }
 
 // fail answers with a problem, and leaves the connection in a state in which

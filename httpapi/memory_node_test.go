@@ -57,6 +57,7 @@ func newMemoryNode() *memoryNode {
 		changed: make(chan struct{}),
 		ending:  make(chan struct{}),
 	}
+	catalog.Apply(m.state, catalog.RaiseLevel{Level: catalog.FeatureLevel})
 	catalog.Apply(m.state, catalog.RegisterNode{Node: m.node})
 	return m
 }
@@ -201,6 +202,9 @@ func (m *memoryNode) commit(topic *catalog.Topic, batches map[int32][][]byte, op
 		results []ingest.Result
 		pos     int64
 	)
+	if opts.Key.Name != "" {
+		unit.Key = catalog.NewRequestKey(topic.ID, opts.Key.Name, opts.Key.Request)
+	}
 	partitions := make([]int32, 0, len(batches))
 	for p := range batches {
 		partitions = append(partitions, p)
@@ -211,6 +215,7 @@ func (m *memoryNode) commit(topic *catalog.Topic, batches map[int32][][]byte, op
 			Partition: catalog.TopicPartition{Topic: topic.ID, Partition: p},
 			Pos:       catalog.Pos(pos),
 			Expected:  opts.Expected,
+			Token:     opts.Token,
 			Producer:  opts.Producer,
 		}
 		for _, b := range batches[p] {
@@ -237,6 +242,14 @@ func (m *memoryNode) commit(topic *catalog.Topic, batches map[int32][][]byte, op
 	m.number++
 	if err := result.Units[0].Err; err != nil {
 		return nil, err
+	}
+	if result.Units[0].Replayed {
+		results = results[:0]
+		landed, _, _ := m.state.Request(unit.Key)
+		for _, a := range landed {
+			results = append(results, ingest.Result{Partition: a.Partition, BaseOffset: a.Base, Records: int(a.Records), Timestamp: a.MaxTimestamp, Duplicate: true})
+		}
+		return results, nil
 	}
 	for i, a := range result.Units[0].Appends {
 		if opts.Acks == ingest.AcksAll {

@@ -90,7 +90,7 @@ func (p *produceRequest) produceLines() error {
 	defer budget.Release()
 	l := &lineStream{
 		produceRequest: p,
-		streams:        p.opts.Producer.ID < 0 && p.opts.Expected == catalog.AnyOffset,
+		streams:        p.opts.Producer.ID < 0 && p.opts.Expected == catalog.AnyOffset && p.opts.Token == "",
 		blocks:         make(chan block),
 		free:           make(chan []byte, readBlocks),
 		linger:         time.NewTimer(p.s.cfg.ChunkLinger),

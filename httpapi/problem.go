@@ -23,7 +23,7 @@ type problem struct {
 // jsonText is a value that is JSON already.
 type jsonText []byte
 
-// member is a named value: an int64, a string, a []string or a jsonText.
+// member is a named value: an int64, a string, a []string, a jsonText, or nil for null.
 type member struct {
 	name  string
 	value any
@@ -110,6 +110,8 @@ func appendMember(dst []byte, value any) []byte {
 	switch v := value.(type) {
 	case int64:
 		return strconv.AppendInt(dst, v, 10)
+	case nil:
+		return append(dst, "null"...)
 	case string:
 		return appendJSONString(dst, strings.ToValidUTF8(v, "\uFFFD"))
 	case jsonText:

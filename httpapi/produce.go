@@ -51,6 +51,11 @@ func (s *Server) produce(x *exchange) error {
 	if err := p.findTopic(ctx); err != nil {
 		return err
 	}
+	if p.opts.Token != "" || p.opts.Key.Name != "" {
+		if err := s.keysAllowed(ctx); err != nil {
+			return err
+		}
+	}
 	switch p.media {
 	case mediaJSON:
 		return p.produceJSON()
@@ -124,18 +129,32 @@ func (p *produceRequest) parseConditions() error {
 		}
 		values[i] = value
 	}
-	if given == 0 && !hasExpected {
+	token, hasToken, err := singleHeader(h, "Fencing-Token")
+	if err != nil {
+		return err
+	}
+	if hasToken && !catalog.ValidToken(token) {
+		return headerf("Fencing-Token", "%s", tokenRule)
+	}
+	p.opts.Token = token
+	if p.opts.Key.Name, err = p.idempotencyKey(); err != nil {
+		return err
+	}
+	hasKey := p.opts.Key.Name != ""
+	if given == 0 && !hasExpected && !hasToken && !hasKey {
 		return nil
 	}
 	switch {
 	case given != 0 && given != len(names):
 		return kindInvalidHeader.newf("headers %s belong together", strings.Join(names[:], ", "))
-	case p.partition == ingest.AnyPartition:
-		return kindNeedsPartition.newf("headers Producer-* and Expected-Offset need /v1/topics/%s/partitions/{partition}/records", p.name)
+	case p.partition == ingest.AnyPartition && (given != 0 || hasExpected || hasToken):
+		return kindNeedsPartition.newf("headers Producer-*, Expected-Offset and Fencing-Token need /v1/topics/%s/partitions/{partition}/records", p.name)
 	case p.opts.Acks == ingest.AcksOne:
 		return kindNeedsAcksAll.newf("%v", ingest.ErrNeedsAcksAll)
 	case given != 0 && p.media == mediaRecordBatch:
 		return kindInvalidHeader.newf("a record batch names its producer itself; headers Producer-* do not go with it")
+	case given != 0 && hasKey:
+		return ingest.ErrTwoKeys
 	}
 	if hasExpected {
 		p.opts.Expected = catalog.Offset(expected)
@@ -144,6 +163,19 @@ func (p *produceRequest) parseConditions() error {
 		p.opts.Producer = recordbatch.Producer{ID: values[0], Epoch: int16(values[1]), BaseSequence: int32(values[2])}
 	}
 	return nil
+}
+
+// keysAllowed refuses what the catalog's feature level does not know yet, before
+// the body is read.
+func (s *Server) keysAllowed(ctx context.Context) error {
+	if s.topics.View().KeysAllowed() == nil {
+		return nil
+	}
+	view, err := s.topics.Confirm(ctx)
+	if err != nil {
+		return err
+	}
+	return view.KeysAllowed()
 }
 
 // findTopic finds the topic, or makes it if the node does so.
@@ -215,6 +247,7 @@ func (p *produceRequest) produceJSON() error {
 		return err
 	}
 	defer budget.Release()
+	p.identify(text, nil)
 	records, err := decodeRecords(text, p.rules(budget))
 	var unknown *unknownPartition
 	if errors.As(err, &unknown) {
@@ -246,6 +279,7 @@ func (p *produceRequest) produceRaw() error {
 		return err
 	}
 	defer budget.Release()
+	p.identify(value, headers)
 	r := ingest.Record{Partition: p.partition}
 	r.Timestamp = time.Now().UnixMilli()
 	r.Value = value
@@ -291,6 +325,7 @@ func (p *produceRequest) produceBatches() error {
 	if len(text) == 0 {
 		return ingest.ErrNoRecords
 	}
+	p.identify(text, nil)
 	ctx, cancel := p.working()
 	defer cancel()
 	var results []ingest.Result

@@ -414,38 +414,3 @@ func isDecimal(text string) bool {
 	_, ok := parseDecimal(text)
 	return ok
 }
-
-// allocateProducer gives out a producer id.
-func (s *Server) allocateProducer(x *exchange) error {
-	if err := parseQuery(x.r).done(); err != nil {
-		return err
-	}
-	text, err := x.readSmallBody()
-	if err != nil {
-		return err
-	}
-	if len(text) > 0 {
-		if err := requireJSON(x.r); err != nil {
-			return err
-		}
-		c := newCursor(text)
-		if err := c.object(c.unknown); err != nil {
-			return err
-		}
-		if err := c.end(); err != nil {
-			return err
-		}
-	}
-	ctx, cancel := x.working()
-	defer cancel()
-	result, err := s.topics.Propose(ctx, catalog.AllocateProducerID{})
-	if err != nil {
-		return err
-	}
-	if result.Err != nil {
-		return result.Err
-	}
-	answer := strconv.AppendInt([]byte(`{"producer_id":`), result.Producer, 10)
-	x.answer(http.StatusOK, append(answer, `,"epoch":0}`+"\n"...))
-	return nil
-}

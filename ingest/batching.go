@@ -33,12 +33,15 @@ func (g *Ingester) ProduceRecords(ctx context.Context, topic *catalog.Topic, rec
 		}
 		appends = append(appends, a)
 	}
-	return g.produce(ctx, newUnit(appends), opts)
+	return g.produce(ctx, topic, newUnit(appends), opts)
 }
 
 func (o Options) validate() error {
-	if o.Acks == AcksOne && (o.Producer.ID >= 0 || o.Expected != catalog.AnyOffset) {
+	switch {
+	case o.Acks == AcksOne && (o.Producer.ID >= 0 || o.Expected != catalog.AnyOffset || o.needsKeys()):
 		return ErrNeedsAcksAll
+	case o.Producer.ID >= 0 && o.Key.Name != "":
+		return ErrTwoKeys
 	}
 	return nil
 }
@@ -105,7 +108,9 @@ func (g *Ingester) buildAppend(topic *catalog.Topic, group partitionRecords, opt
 		rest = rest[n:]
 	}
 	tp := catalog.TopicPartition{Topic: topic.ID, Partition: group.partition}
-	return newUnitAppend(tp, topic.Name, batches, opts.Expected), nil
+	a := newUnitAppend(tp, topic.Name, batches, opts.Expected)
+	a.token = opts.Token
+	return a, nil
 }
 
 func (g *Ingester) batchBytes(opts Options) int {
@@ -171,6 +176,7 @@ func (g *Ingester) ProduceBatches(ctx context.Context, topic *catalog.Topic, par
 	}
 	tp := catalog.TopicPartition{Topic: topic.ID, Partition: partition}
 	a := newUnitAppend(tp, topic.Name, batches, opts.Expected)
+	a.token = opts.Token
 	opts.Producer = recordbatch.NoProducer
 	if a.idempotent() {
 		opts.Producer.ID = batches[0].Header.ProducerID
@@ -178,7 +184,7 @@ func (g *Ingester) ProduceBatches(ctx context.Context, topic *catalog.Topic, par
 	if err := opts.validate(); err != nil {
 		return nil, err
 	}
-	return g.produce(ctx, newUnit([]unitAppend{a}), opts)
+	return g.produce(ctx, topic, newUnit([]unitAppend{a}), opts)
 }
 
 // validateBatches checks what a client built.

@@ -25,6 +25,9 @@
 //     when its commit was answered, also if the answer was that its topic is gone.
 //   - Every unit that was enqueued is resolved once, unless the node stops; then
 //     its waiter withdraws it or reports its outcome as unknown.
+//   - A unit with an idempotency key that landed before, here or elsewhere, is
+//     answered with what landed then. Only the commit can tell for sure that
+//     there was none.
 //   - What admission gave to a unit is given back when its segment is settled,
 //     since the segment holds the unit's bytes until then, whoever still waits.
 //

@@ -194,7 +194,12 @@ func (g *Ingester) proposeUntilDone(ctx context.Context, e catalog.Edit) error {
 }
 
 // produce brings a unit into the log, or refuses it.
-func (g *Ingester) produce(ctx context.Context, u *unit, opts Options) ([]Result, error) {
+func (g *Ingester) produce(ctx context.Context, topic *catalog.Topic, u *unit, opts Options) ([]Result, error) {
+	if opts.needsKeys() {
+		if results, err := g.lookUp(topic, u, opts); results != nil || err != nil {
+			return results, err
+		}
+	}
 	acks := opts.Acks
 	if acks == AcksOne && g.wal == nil {
 		return nil, ErrNoWAL
@@ -227,6 +232,30 @@ func (g *Ingester) produce(ctx context.Context, u *unit, opts Options) ([]Result
 		results[i] = Result{Partition: a.partition.Partition, BaseOffset: -1, Records: a.records, Timestamp: a.timestamp}
 	}
 	return results, nil
+}
+
+// lookUp gives the unit its idempotency key, and returns the results of the
+// request that landed under that before, if the replica knows of one. If it does
+// not, the commit decides.
+func (g *Ingester) lookUp(topic *catalog.Topic, u *unit, opts Options) ([]Result, error) {
+	if err := g.Accepting(); err != nil {
+		return nil, err // there may be no replica yet
+	}
+	view := g.catalog.View()
+	// A commit at a lower level would be refused as a whole, with what others
+	// have in it.
+	if err := view.KeysAllowed(); err != nil {
+		return nil, err
+	}
+	if opts.Key.Name == "" {
+		return nil, nil
+	}
+	u.key = catalog.NewRequestKey(topic.ID, opts.Key.Name, opts.Key.Request)
+	landed, known, err := view.Request(u.key)
+	if err != nil || !known {
+		return nil, err
+	}
+	return resultsOfRequest(landed), nil
 }
 
 // enqueue gives the unit its number and its place in the open segment, and

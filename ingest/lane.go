@@ -206,7 +206,9 @@ func (l *lane) settle(ctx context.Context, c *commit) error {
 				continue
 			}
 			results, err := c.segment.resultsOf(i, c.where[i], result.Units)
-			if err == nil {
+			if err == errRepeat {
+				results, err = l.replayed(u)
+			} else if err == nil {
 				for j := range results {
 					l.metrics.records.Add(float64(results[j].Records))
 				}
@@ -224,6 +226,29 @@ func (l *lane) settle(ctx context.Context, c *commit) error {
 	}
 	l.settled(c.segment)
 	return nil
+}
+
+// replayed returns what became of the request that landed under the unit's key.
+// The replica holds the commit by now, and with it that request.
+func (l *lane) replayed(u *unit) ([]Result, error) {
+	landed, known, err := l.catalog.View().Request(u.key)
+	if err == nil && !known {
+		// A day has passed since, and more than the key's last moment.
+		err = fmt.Errorf("%w: what landed under the idempotency key is forgotten by now", ErrOutcomeUnknown)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return resultsOfRequest(landed), nil
+}
+
+// resultsOfRequest are those of a request that landed before under its key.
+func resultsOfRequest(landed []catalog.LandedAppend) []Result {
+	results := make([]Result, len(landed))
+	for i, a := range landed {
+		results[i] = Result{Partition: a.Partition, BaseOffset: a.Base, Records: int(a.Records), Timestamp: a.MaxTimestamp, Duplicate: true}
+	}
+	return results
 }
 
 // unknown resolves the units of a commit that may have happened.

@@ -34,12 +34,24 @@ type Options struct {
 	Acks     Acks
 	Producer recordbatch.Producer // of the one batch that Records becomes; ID -1 for none
 	Expected catalog.Offset       // what the first record must get, or catalog.AnyOffset; needs a single partition
+	Token    string               // fencing token that the partition must have, "" for any; needs a single partition
+	Key      IdempotencyKey
 
 	// Placed, if not nil, is called at most once, when the request has taken its
 	// place in the order of this node's commits: records of a request that is
 	// made after that come behind its records. It must not block.
 	Placed func()
 }
+
+// IdempotencyKey makes a request idempotent: for RequestKeyExpiryMs another one
+// of the same name in the same topic gets its results, and lands nowhere.
+type IdempotencyKey struct {
+	Name    string   // "" for none
+	Request [16]byte // a hash of all that the request says, to find out another one under its name
+}
+
+// needsKeys tells whether the catalog must be at the feature level of keys and tokens.
+func (o *Options) needsKeys() bool { return o.Token != "" || o.Key.Name != "" }
 
 // Result is what became of the records of one request in one partition.
 type Result struct {
@@ -52,12 +64,14 @@ type Result struct {
 
 // Why a produce request failed, beside the errors of catalog (ErrTopicNotFound,
 // ErrPartitionNotFound, ErrUnknownProducer, ErrProducerFenced, *SequenceError,
-// *OffsetError, ErrCatalogFull) and *recordbatch.InvalidError. Errors that wrap
+// *OffsetError, *FenceError, ErrKeyReused, ErrTooManyKeys, *FeatureLevelError,
+// ErrCatalogFull) and *recordbatch.InvalidError. Errors that wrap
 // ErrOutcomeUnknown may have been committed; all others were not.
 var (
 	ErrOutcomeUnknown = errors.New("the outcome of the commit is unknown")
 	ErrNotCommitted   = errors.New("the records were not committed")
-	ErrNeedsAcksAll   = errors.New("acks=1 cannot be combined with a producer id or an expected offset")
+	ErrNeedsAcksAll   = errors.New("acks=1 cannot be combined with a producer id, an idempotency key, an expected offset or a fencing token")
+	ErrTwoKeys        = errors.New("a producer id and an idempotency key cannot be combined")
 	ErrNoWAL          = errors.New("this node has no write-ahead buffer and offers acks=all only")
 	ErrNoRecords      = errors.New("no records")
 	ErrNotIngest      = errors.New("this node does not take records")

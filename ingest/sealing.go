@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 
 	"github.com/oklog/ulid/v2"
@@ -120,7 +121,7 @@ func (s *sealedSegment) commitUnits(taking []bool) ([]catalog.Unit, []unitResult
 			continue
 		}
 		w := unitResults{unit: len(out), appends: make([]int, len(u.appends))}
-		var unit catalog.Unit
+		unit := catalog.Unit{Key: u.key}
 		for j := range u.appends {
 			a := &u.appends[j]
 			delete(open, a.partition) // order within the partition is the units' order
@@ -148,6 +149,7 @@ type unitResults struct {
 func (s *sealedSegment) appendOf(a *unitAppend) catalog.Append {
 	out := describe(a.partition, &a.batches[0])
 	out.Expected = a.expected
+	out.Token = a.token
 	out.Producer = recordbatch.NoProducer
 	for i := range a.batches[1:] {
 		b := &a.batches[1+i]
@@ -171,6 +173,7 @@ func producerAppends(a *unitAppend) []catalog.Append {
 		out[i].Producer = recordbatch.Producer{ID: h.ProducerID, Epoch: h.ProducerEpoch, BaseSequence: h.BaseSequence}
 	}
 	out[0].Expected = a.expected
+	out[0].Token = a.token
 	return out
 }
 
@@ -185,11 +188,18 @@ func describe(tp catalog.TopicPartition, b *segment.Batch) catalog.Append {
 	}
 }
 
+// errRepeat says that the results of a unit are those of the request that
+// landed under its key before.
+var errRepeat = errors.New("the request is a repeat")
+
 // resultsOf returns what became of unit i.
 func (s *sealedSegment) resultsOf(i int, w unitResults, committed []catalog.UnitResult) ([]Result, error) {
 	ur := committed[w.unit]
 	if ur.Err != nil {
 		return nil, ur.Err
+	}
+	if ur.Replayed {
+		return nil, errRepeat
 	}
 	u := s.units[i]
 	results := make([]Result, len(u.appends))

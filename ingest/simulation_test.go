@@ -81,6 +81,7 @@ type world struct {
 	disk   *crashfs.FS
 	topic  *catalog.Topic
 	life   int
+	level  uint32 // feature level of the nodes
 
 	producers []*idempotentClient
 
@@ -111,6 +112,7 @@ func newWorld(seed uint64) *world {
 		rng:   rand.New(rand.NewPCG(seed, 1)),
 		store: memstore.New(),
 		disk:  crashfs.New(),
+		level: catalog.FeatureLevel,
 		topic: &catalog.Topic{ID: uuid.New(), Name: "flights", Partitions: partitions, Config: catalog.DefaultTopicConfig()},
 		told:  map[string]*record{},
 	}
@@ -136,7 +138,9 @@ func (w *world) createTopic(t *testing.T) {
 		if err != nil || r.Err != nil {
 			t.Fatalf("allocate a producer id: %v, %v", err, r.Err)
 		}
-		w.producers = append(w.producers, &idempotentClient{id: r.Producer, next: make([]int32, partitions)})
+		w.producers = append(w.producers,
+			&idempotentClient{id: r.Producer, next: make([]int32, partitions)},
+			&idempotentClient{id: -r.Producer, keyed: true})
 	}
 	n.end()
 	w.powerCut()
@@ -207,6 +211,7 @@ func (w *world) makeNode(t *testing.T) *simulated {
 	}
 	catalogConfig := catalog.DefaultConfig()
 	catalogConfig.SnapshotSlots = 25
+	catalogConfig.FeatureLevel = w.level
 	c, err := catalog.New(catalogConfig, j, nil, logger, reg)
 	if err != nil {
 		t.Fatal(err)
@@ -318,8 +323,9 @@ func (w *world) note(t *testing.T, sent []*record, results []ingest.Result, err 
 // idempotentClient sends each batch until it is acknowledged, over all lives.
 type idempotentClient struct {
 	id      int64
+	keyed   bool // by an idempotency key for each request, which may go to several partitions
 	seq     int
-	next    []int32 // sequence by partition
+	next    []int32 // sequence by partition, unless keyed
 	pending *pendingBatch
 }
 
@@ -342,9 +348,13 @@ func (c *idempotentClient) batch(w *world, rng *rand.Rand) *pendingBatch {
 	b := &pendingBatch{partition: int32(rng.IntN(partitions))}
 	for range 1 + rng.IntN(3) {
 		value := fmt.Sprintf("producer%d-%d", c.id, c.seq)
-		r := &record{client: fmt.Sprintf("producer%d", c.id), seq: c.seq, partition: b.partition, offset: -1, ordered: true}
+		partition := b.partition
+		if c.keyed {
+			partition = int32(rng.IntN(partitions))
+		}
+		r := &record{client: fmt.Sprintf("producer%d", c.id), seq: c.seq, partition: partition, offset: -1, ordered: true}
 		c.seq++
-		b.records = append(b.records, ingest.Record{Partition: b.partition, Record: recordbatch.Record{Value: []byte(value)}})
+		b.records = append(b.records, ingest.Record{Partition: partition, Record: recordbatch.Record{Value: []byte(value)}})
 		b.sent = append(b.sent, r)
 		w.mu.Lock()
 		w.told[value] = r
@@ -357,20 +367,26 @@ func (c *idempotentClient) send(ctx context.Context, t *testing.T, w *world, n *
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	b := c.pending
-	results, err := n.ingester.ProduceRecords(ctx, w.topic, b.records, ingest.Options{
-		Producer: recordbatch.Producer{ID: c.id, BaseSequence: c.next[b.partition]}, Expected: catalog.AnyOffset,
-	})
+	opts := ingest.Options{Producer: recordbatch.NoProducer, Expected: catalog.AnyOffset}
+	if c.keyed {
+		opts.Key.Name = fmt.Sprintf("client%d-%d", c.id, c.seq)
+	} else {
+		opts.Producer = recordbatch.Producer{ID: c.id, BaseSequence: c.next[b.partition]}
+	}
+	results, err := n.ingester.ProduceRecords(ctx, w.topic, b.records, opts)
 	var overloaded *ingest.OverloadedError
 	switch {
 	case err == nil:
 		w.note(t, b.sent, results, nil)
-		c.next[b.partition] += int32(len(b.records))
+		if !c.keyed {
+			c.next[b.partition] += int32(len(b.records))
+		}
 		c.pending = nil
 	case errors.As(err, &overloaded):
 		time.Sleep(20 * time.Millisecond)
 	case errors.Is(err, ingest.ErrOutcomeUnknown), errors.Is(err, ingest.ErrNotCommitted):
 	default:
-		t.Errorf("producer %d, sequence %d: %v", c.id, c.next[b.partition], err)
+		t.Errorf("producer %d, %+v: %v", c.id, opts, err)
 		c.pending = nil
 	}
 }

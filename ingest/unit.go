@@ -27,6 +27,7 @@ type unit struct {
 	appends []unitAppend // one per partition, sorted by partition
 	bytes   int64        // of all batches; what it holds of the budget
 	walled  bool         // acks=1: it is in the write-ahead buffer
+	key     catalog.RequestKey
 	stage   atomic.Int32
 
 	done    chan struct{} // closed when results and err are set
@@ -42,6 +43,7 @@ type unitAppend struct {
 	records   int
 	timestamp int64 // ms; the greatest of the batches
 	expected  catalog.Offset
+	token     string
 }
 
 func newUnit(appends []unitAppend) *unit {
@@ -70,11 +72,11 @@ func newUnitAppend(tp catalog.TopicPartition, topicName string, batches []segmen
 // conditional tells that the unit could be refused for another reason than
 // that its topic is gone; such a unit is judged by itself.
 func (u *unit) conditional() bool {
-	if len(u.appends) > 1 {
+	if len(u.appends) > 1 || u.key != (catalog.RequestKey{}) {
 		return true
 	}
 	a := &u.appends[0]
-	return a.expected != catalog.AnyOffset || a.idempotent()
+	return a.token != "" || a.expected != catalog.AnyOffset || a.idempotent()
 }
 
 func (a *unitAppend) idempotent() bool {

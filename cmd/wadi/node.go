@@ -124,6 +124,7 @@ func buildNode(ctx context.Context, o nodeOptions, peerAddr net.Addr, logger *sl
 	n.peers = peers.HTTPServer()
 	catalogConfig := catalog.DefaultConfig()
 	catalogConfig.Address = o.peerAddress(peerAddr)
+	catalogConfig.FeatureLevel = o.FeatureLevel
 	if n.catalog, err = catalog.New(catalogConfig, j, client, logger, reg); err != nil {
 		return fail(err)
 	}

@@ -16,6 +16,8 @@ import (
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
+
+	"github.com/wadilog/wadi/catalog"
 )
 
 // nodeOptions is what serve and dev ask of a node.
@@ -40,6 +42,7 @@ type nodeOptions struct {
 	RequestTimeout       time.Duration // for one request; long polls and streams have their own
 	DrainDelay           time.Duration // from the signal to the first request that is refused
 	DrainTimeout         time.Duration // from the signal to the exit
+	FeatureLevel         uint32        // to which the catalog may be raised
 	Pprof                string        // address for /debug/pprof; "": none
 
 	// Started is called once the node answers requests, with the address that
@@ -102,6 +105,7 @@ func (f *nodeFlags) define(cmd *cobra.Command, dev bool) {
 	flags.DurationVar(&o.RequestTimeout, "request-timeout", 30*time.Second, "longest time for one request")
 	flags.DurationVar(&o.DrainDelay, "drain-delay", 0, "time to go on serving after SIGTERM, with /readyz at 503")
 	flags.DurationVar(&o.DrainTimeout, "drain-timeout", 30*time.Second, "longest time to finish after SIGTERM")
+	flags.Uint32Var(&o.FeatureLevel, "feature-level", catalog.FeatureLevel, "feature `level` to which the catalog may be raised; lower while older versions run beside this one")
 	flags.StringVar(&f.pprof, "pprof", "off", "`address` for /debug/pprof, off for none")
 	choiceFlag(cmd, &f.logFormat, "log-format", "text", "form of the log", "text", "json")
 	choiceFlag(cmd, &f.logLevel, "log-level", "info", "least level of the log", "debug", "info", "warn", "error")
@@ -177,6 +181,8 @@ func (o nodeOptions) validate() error {
 		return errors.New("--request-timeout is not above 0")
 	case o.DrainTimeout <= 0:
 		return errors.New("--drain-timeout is not above 0")
+	case o.FeatureLevel < 1 || o.FeatureLevel > catalog.FeatureLevel:
+		return fmt.Errorf("--feature-level is not between 1 and %d", catalog.FeatureLevel)
 	case o.DrainDelay < 0 || o.DrainDelay >= o.DrainTimeout:
 		return errors.New("--drain-delay is not between 0 and --drain-timeout")
 	}

@@ -50,7 +50,7 @@ func Cases() []Case {
 	var all []Case
 	for _, group := range [][]Case{
 		topicCases(), jsonCases(), recordCases(), lineCases(), batchCases(), rawCases(),
-		conditionCases(), fetchCases(), streamCases(), fetchManyCases(), routeCases(), bodyCases(),
+		conditionCases(), fenceCases(), fetchCases(), streamCases(), fetchManyCases(), routeCases(), bodyCases(),
 	} {
 		all = append(all, group...)
 	}
@@ -313,9 +313,29 @@ func conditionCases() []Case {
 	)
 	mismatch := post("other offset", partition, 412, "offset_mismatch", "Expected-Offset: 3")
 	mismatch.Members = []string{"end_offset"}
+	noToken := post("fencing token where there is none", partition, 412, "fencing_token_mismatch", "Fencing-Token: a")
+	noToken.Members = []string{"token"}
+	noTokenLines := post("fencing token where there is none, lines", partition, 412, "fencing_token_mismatch", "Fencing-Token: a", asLines)
+	long := string(fill(129)())
 	return []Case{
-		post("idempotency key", topic, 400, "not_supported", "Idempotency-Key: a"),
-		post("fencing token", partition, 400, "not_supported", "Fencing-Token: 1"),
+		post("idempotency key empty", topic, 400, "invalid_header", "Idempotency-Key:"),
+		post("idempotency key of 129", topic, 400, "invalid_header", "Idempotency-Key: "+long),
+		post("idempotency key not ASCII", topic, 400, "invalid_header", "Idempotency-Key: \u00e9"),
+		post("idempotency key with a tab", topic, 400, "invalid_header", "Idempotency-Key: a\tb"),
+		post("idempotency key twice", topic, 400, "invalid_header", "Idempotency-Key: a", "Idempotency-Key: a"),
+		post("idempotency key with acks=1", topic+"?acks=1", 400, "needs_acks_all", "Idempotency-Key: a"),
+		post("idempotency key with lines", topic, 400, "invalid_header", "Idempotency-Key: a", asLines),
+		post("idempotency key and producer", partition, 400, "invalid_header", "Idempotency-Key: a", "Producer-Id: 1", "Producer-Epoch: 0", "Producer-Seq: 0"),
+		post("idempotency key and unknown topic", "/v1/topics/unknown/records", 404, "topic_not_found", "Idempotency-Key: a"),
+		post("idempotency key and bad records", topic, 400, "invalid_json", "Idempotency-Key: a", asJSON),
+		post("fencing token empty", partition, 400, "invalid_header", "Fencing-Token:"),
+		post("fencing token of 129", partition, 400, "invalid_header", "Fencing-Token: "+long),
+		post("fencing token with a space", partition, 400, "invalid_header", "Fencing-Token: a b"),
+		post("fencing token twice", partition, 400, "invalid_header", "Fencing-Token: a", "Fencing-Token: a"),
+		post("fencing token with a topic", topic, 400, "needs_partition", "Fencing-Token: a"),
+		post("fencing token with acks=1", partition+"?acks=1", 400, "needs_acks_all", "Fencing-Token: a"),
+		noToken,
+		noTokenLines,
 		post("producer with a topic", topic, 400, "needs_partition", "Producer-Id: 1", "Producer-Epoch: 0", "Producer-Seq: 0"),
 		post("offset with a topic", topic, 400, "needs_partition", "Expected-Offset: 0"),
 		post("producer with acks=1", partition+"?acks=1", 400, "needs_acks_all", "Producer-Id: 1", "Producer-Epoch: 0", "Producer-Seq: 0"),
@@ -333,6 +353,42 @@ func conditionCases() []Case {
 		post("offset empty", partition, 400, "invalid_header", "Expected-Offset:"),
 		mismatch,
 		{Name: "condition/producer with a body", Path: "/v1/producers", Header: []string{asJSON}, Body: text(`{"id":1}`), Status: 400, Code: "invalid_json"},
+		{Name: "condition/next epoch of a negative id", Path: "/v1/producers", Header: []string{asJSON}, Body: text(`{"producer_id":-1}`), Status: 400, Code: "invalid_json", Detail: "producer_id"},
+		{Name: "condition/next epoch of text", Path: "/v1/producers", Header: []string{asJSON}, Body: text(`{"producer_id":"1"}`), Status: 400, Code: "invalid_json", Detail: "producer_id"},
+		{Name: "condition/next epoch of an unknown id", Path: "/v1/producers", Header: []string{asJSON}, Body: text(`{"producer_id":9223372036854775807}`), Status: 403, Code: "unknown_producer_id"},
+	}
+}
+
+func fenceCases() []Case {
+	const path = "/v1/topics/$T/partitions/0/fence"
+	put := func(name, body string, status int, code, detail string) Case {
+		return Case{Name: "fence/" + name, Method: "PUT", Path: path, Header: []string{asJSON}, Body: text(body), Status: status, Code: code, Detail: detail}
+	}
+	long := string(fill(129)())
+	mismatch := put("other than expected", `{"token":"a","expected":"b"}`, 412, "fencing_token_mismatch", "none")
+	mismatch.Members = []string{"token"}
+	return []Case{
+		put("empty", ``, 400, "invalid_json", "empty"),
+		put("without a token", `{}`, 400, "invalid_json", "token is needed"),
+		put("expected alone", `{"expected":"a"}`, 400, "invalid_json", "token is needed"),
+		put("empty token", `{"token":""}`, 400, "invalid_json", "token must be 1 to 128"),
+		put("token of 129", `{"token":"`+long+`"}`, 400, "invalid_json", "token must be 1 to 128"),
+		put("token with a space", `{"token":"a b"}`, 400, "invalid_json", "token"),
+		put("token not ASCII", `{"token":"é"}`, 400, "invalid_json", "token"),
+		put("token as a number", `{"token":1}`, 400, "invalid_json", "token must be a string"),
+		put("empty expected", `{"token":"a","expected":""}`, 400, "invalid_json", "expected must be 1 to 128"),
+		put("unknown member", `{"token":"a","epoch":1}`, 400, "invalid_json", "epoch is not known"),
+		put("goes on", `{"token":"a"}{}`, 400, "invalid_json", "goes on"),
+		mismatch,
+		{Name: "fence/text", Method: "PUT", Path: path, Header: []string{"Content-Type: text/plain"}, Body: text("a"), Status: 415, Code: "unsupported_media_type"},
+		{Name: "fence/parameter", Method: "PUT", Path: path + "?token=a", Header: []string{asJSON}, Body: text(`{"token":"a"}`), Status: 400, Code: "invalid_parameter"},
+		{Name: "fence/unknown topic", Method: "PUT", Path: "/v1/topics/unknown/partitions/0/fence", Body: text(`{"token":"a"}`), Status: 404, Code: "topic_not_found"},
+		{Name: "fence/unknown partition", Method: "PUT", Path: "/v1/topics/$T/partitions/2/fence", Body: text(`{"token":"a"}`), Status: 404, Code: "partition_not_found"},
+		{Name: "fence/partition text", Method: "PUT", Path: "/v1/topics/$T/partitions/x/fence", Body: text(`{"token":"a"}`), Status: 400, Code: "invalid_parameter"},
+		{Name: "fence/get unknown topic", Method: "GET", Path: "/v1/topics/unknown/partitions/0/fence", Status: 404, Code: "topic_not_found"},
+		{Name: "fence/get unknown partition", Method: "GET", Path: "/v1/topics/$T/partitions/2/fence", Status: 404, Code: "partition_not_found"},
+		{Name: "fence/get with a body", Method: "GET", Path: path, Body: text("x"), Status: 400, Code: "invalid_body"},
+		{Name: "fence/delete", Method: "DELETE", Path: path, Status: 405, Code: "method_not_allowed", Answered: []string{"Allow: GET, PUT, HEAD"}},
 	}
 }
 

@@ -29,5 +29,7 @@ const (
 	SkipAwaitReplica     = "await-replica"       // settle a forwarded edit before the replica holds it
 	SkipExpectedOffset   = "expected-offset"     // take a conditional append whatever the end offset
 	SkipSequenceCheck    = "sequence-check"      // take a producer's batch whatever its sequence
+	SkipKeyCheck         = "key-check"           // let a request land again under the same idempotency key
+	SkipFenceCheck       = "fence-check"         // take an append whatever its fencing token
 	SkipSyncedPosition   = "wal-synced-position" // take WAL damage for a torn tail
 )

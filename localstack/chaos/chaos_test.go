@@ -48,7 +48,7 @@ func (r *Report) log(t *testing.T) {
 // TestChaos is a short sitting of `make chaos`.
 func TestChaos(t *testing.T) {
 	o := options(t, build(t))
-	o.Lasts, o.FaultsMin, o.RecordsMin = *lastFlag, 8, 10_000
+	o.Lasts, o.Cycles, o.FaultsMin, o.RecordsMin = *lastFlag, 12, 8, 10_000
 	report, err := Run(t.Context(), o)
 	if err != nil {
 		t.Fatalf("seed %d: %v", o.Seed, err)

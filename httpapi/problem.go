@@ -23,7 +23,8 @@ type problem struct {
 // jsonText is a value that is JSON already.
 type jsonText []byte
 
-// member is a named value: an int64, a string, a []string, a jsonText, or nil for null.
+// member is a named value: an int64, a string, a []string, a jsonText, or nil
+// for null.
 type member struct {
 	name  string
 	value any

@@ -153,9 +153,9 @@ func (s *Server) routes(metrics http.Handler) chi.Router {
 	r.Get("/v1/topics/{topic}/partitions/{partition}/records", s.handle(s.fetch))
 	r.Delete("/v1/topics/{topic}/partitions/{partition}/records", s.handle(s.trim))
 	r.Get("/v1/topics/{topic}/partitions/{partition}/offsets", s.handle(s.offsets))
-	r.Post(fetchPath, s.handleBody(s.fetchMany))
 	r.Get("/v1/topics/{topic}/partitions/{partition}/fence", s.handle(s.getFence))
 	r.Put("/v1/topics/{topic}/partitions/{partition}/fence", s.handleBody(s.setFence))
+	r.Post(fetchPath, s.handleBody(s.fetchMany))
 	r.Post("/v1/producers", s.handleBody(s.allocateProducer))
 	return r
 }

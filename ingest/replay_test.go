@@ -61,7 +61,7 @@ func TestReplayOfACopiedDirectory(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := crashWithFrames(t, seed, 300)
 			w.faults.Randomize(seed, faultstore.Probabilities{Delay: 1, DelayMax: 300 * time.Millisecond})
-			twin := &world{rng: w.rng, store: w.store, faults: w.faults, topic: w.topic, told: w.told, disk: copyDisk(t, w.disk)}
+			twin := &world{rng: w.rng, store: w.store, faults: w.faults, topic: w.topic, told: w.told, disk: copyDisk(t, w.disk), level: w.level}
 			var nodes [2]*simulated
 			var starting sync.WaitGroup
 			starting.Go(func() { nodes[0] = w.startNode(t) })

@@ -27,7 +27,6 @@ var (
 	kindInvalidPartitions = refused("invalid_partitions", 400, "The number of partitions is not allowed")
 	kindInvalidBody       = refused("invalid_body", 400, "The body ended early or is wrongly framed")
 	kindNoRecords         = refused("no_records", 400, "The request holds no records")
-	kindNotSupported      = refused("not_supported", 400, "The feature is not offered")
 	kindNeedsAcksAll      = refused("needs_acks_all", 400, "The request needs acks=all")
 	kindNeedsPartition    = refused("needs_partition", 400, "The request must name a partition in its path")
 	kindNoWAL             = refused("acks_one_not_offered", 400, "The node offers acks=all only")

@@ -14,6 +14,7 @@ type answer struct {
 	bytesMax   int
 	within     bool  // not even the first batch may exceed bytesMax
 	recordsMax int64 // 0: no limit
+	granted    int   // bytes that a first batch beyond bytesMax may have
 
 	batches [][]byte
 	next    catalog.Offset // records before it are in batches, or not asked for
@@ -25,6 +26,12 @@ type answer struct {
 func newAnswer(q Query, end catalog.Offset, bytesMax int) *answer {
 	return &answer{end: end, bytesMax: bytesMax, within: q.Within, recordsMax: int64(q.MaxRecords), next: q.Offset}
 }
+
+// largeBatchError is a first batch that is larger than what was asked for. It
+// was not copied yet.
+type largeBatchError struct{ size int }
+
+func (e *largeBatchError) Error() string { return fmt.Sprintf("first batch of %d bytes", e.size) }
 
 // wanted is what still fits in.
 func (a *answer) wanted() limit {
@@ -58,6 +65,8 @@ func (a *answer) take(p *piece, data []byte, own bool) error {
 			from = pos + size
 		case (a.within || a.bytes > 0) && a.bytes+size > a.bytesMax:
 			a.full = true
+		case size > a.bytesMax && size > a.granted:
+			return &largeBatchError{size}
 		default:
 			bases, ends = append(bases, base), append(ends, pos+size)
 			to = pos + size

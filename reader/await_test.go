@@ -182,3 +182,45 @@ func TestEndingIsTold(t *testing.T) {
 		r.EndWaits()
 	}
 }
+
+// TestReserveForALargeFirstBatch: it is asked for with its size before it is
+// copied, and while nothing is held that others wait for.
+func TestReserveForALargeFirstBatch(t *testing.T) {
+	for name, edit := range map[string]func(*Config){
+		"whole object": nil,
+		"range":        func(c *Config) { c.WholeObjectBytes = 0 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLog(t)
+			l.commit(unit{partition: part(0), batches: [][]recordbatch.Record{batchOf(5000, 1), batchOf(10, 2)}})
+			r := l.reader(edit)
+			q := query(part(0), 0)
+			q.MaxBytes = 100
+			var asked []int64
+			q.Reserve = func(n int64) error {
+				asked = append(asked, n)
+				r.loader.mu.Lock()
+				defer r.loader.mu.Unlock()
+				if r.loader.bytes != 0 {
+					t.Errorf("%d bytes of loads are held", r.loader.bytes)
+				}
+				return nil
+			}
+			l.check(r, q)
+			want := []int64{100, int64(len(l.model[part(0)][0].data))}
+			if fmt.Sprint(asked) != fmt.Sprint(want) {
+				t.Errorf("asked for %v, expected %v", asked, want)
+			}
+			refused := errors.New("no room")
+			q.Reserve = func(n int64) error {
+				if n > 100 {
+					return refused
+				}
+				return nil
+			}
+			if _, err := r.Fetch(t.Context(), q); !errors.Is(err, refused) {
+				t.Errorf("Fetch: %v", err)
+			}
+		})
+	}
+}

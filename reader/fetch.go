@@ -29,8 +29,10 @@ type Query struct {
 	Known bool
 
 	// Reserve, if not nil, is called before anything is loaded for the answer,
-	// with the bytes that it will hold at most, beside its first batch. Its error
-	// ends the fetch. It is called again if the fetch is planned again.
+	// with the bytes that it will hold at most. If its first batch turns out to be
+	// larger, it is called again with the size of that, before it is copied, and
+	// also if the fetch is planned again. Its error ends the fetch. No share of
+	// the memory for loads is held while it is called.
 	Reserve func(bytes int64) error
 }
 
@@ -210,8 +212,17 @@ func (r *Reader) read(ctx context.Context, view *catalog.State, p *catalog.Parti
 				return nil
 			})
 		}
+		var large *largeBatchError
 		switch {
 		case err == nil || errors.Is(err, errEnough):
+		case errors.As(err, &large):
+			// What was loaded for it was let go of: the caller may have to wait.
+			if q.Reserve != nil {
+				if err := q.Reserve(int64(large.size)); err != nil {
+					return Fetched{}, err
+				}
+			}
+			a.granted = large.size
 		case len(a.batches) > 0 && ctx.Err() == nil:
 			// What was read is whole; the next fetch begins at what failed.
 			a.full = true

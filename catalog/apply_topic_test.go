@@ -290,3 +290,33 @@ func ExampleTopicPartition_String() {
 	fmt.Println(TopicPartition{Topic: topicID(1), Partition: 3})
 	// Output: 70000000-0000-0000-0000-000000000001/3
 }
+
+// Ids of nodes without a write-ahead buffer expire, unless they register or
+// commit; those that have one never do, since it may be replayed at any time.
+func TestNodesExpire(t *testing.T) {
+	f := newFixture(t) // node 1 has no buffer
+	f.accepted(RegisterNode{Node: nodeID(2), HasWAL: true})
+	f.accepted(RegisterNode{Node: nodeID(3)})
+	f.accepted(RegisterNode{Node: nodeID(4)})
+	f.advance(1_000_000 + NodeExpiryMs)
+	if f.accepted(Expire{}); f.state.Counts().Nodes != 4 {
+		t.Fatalf("%d nodes after exactly the time of expiry", f.state.Counts().Nodes)
+	}
+	f.landed(records(0, 1))                   // node 1 commits
+	f.accepted(RegisterNode{Node: nodeID(3)}) // node 3 is idle
+	f.advance(1_000_001 + NodeExpiryMs)
+	f.accepted(Expire{})
+	for n, want := range map[int]bool{1: true, 2: true, 3: true, 4: false} {
+		if _, ok := f.state.Node(nodeID(n)); ok != want {
+			t.Errorf("node %d is known: %v", n, ok)
+		}
+	}
+	f.state.capacity.expirySteps, f.replica.capacity.expirySteps = 1, 1
+	f.advance(3_000_000 + 2*NodeExpiryMs)
+	if r := f.accepted(Expire{}); !r.More || f.state.Counts().Nodes != 2 {
+		t.Errorf("a bounded sweep left %d nodes, more: %v", f.state.Counts().Nodes, r.More)
+	}
+	if r := f.accepted(Expire{}); r.More || f.state.Counts().Nodes != 1 {
+		t.Errorf("the last sweep left %d nodes, more: %v", f.state.Counts().Nodes, r.More)
+	}
+}

@@ -292,7 +292,8 @@ func ExampleTopicPartition_String() {
 }
 
 // Ids of nodes without a write-ahead buffer expire, unless they register or
-// commit; those that have one never do, since it may be replayed at any time.
+// commit; those that have one never do, since it may be replayed at any time,
+// until it was.
 func TestNodesExpire(t *testing.T) {
 	f := newFixture(t) // node 1 has no buffer
 	f.accepted(RegisterNode{Node: nodeID(2), HasWAL: true})
@@ -302,8 +303,11 @@ func TestNodesExpire(t *testing.T) {
 	if f.accepted(Expire{}); f.state.Counts().Nodes != 4 {
 		t.Fatalf("%d nodes after exactly the time of expiry", f.state.Counts().Nodes)
 	}
-	f.landed(records(0, 1))                   // node 1 commits
-	f.accepted(RegisterNode{Node: nodeID(3)}) // node 3 is idle
+	f.landed(records(0, 1))               // node 1 commits
+	f.accepted(KeepNode{Node: nodeID(3)}) // node 3 is idle
+	if r := f.apply(KeepNode{Node: nodeID(9)}); r.Err != ErrUnknownNode {
+		t.Errorf("an id that is not there was kept: %v", r.Err)
+	}
 	f.advance(1_000_001 + NodeExpiryMs)
 	f.accepted(Expire{})
 	for n, want := range map[int]bool{1: true, 2: true, 3: true, 4: false} {
@@ -311,12 +315,16 @@ func TestNodesExpire(t *testing.T) {
 			t.Errorf("node %d is known: %v", n, ok)
 		}
 	}
+	f.accepted(KeepNode{Node: nodeID(2), HasWAL: false})
 	f.state.capacity.expirySteps, f.replica.capacity.expirySteps = 1, 1
 	f.advance(3_000_000 + 2*NodeExpiryMs)
 	if r := f.accepted(Expire{}); !r.More || f.state.Counts().Nodes != 2 {
 		t.Errorf("a bounded sweep left %d nodes, more: %v", f.state.Counts().Nodes, r.More)
 	}
-	if r := f.accepted(Expire{}); r.More || f.state.Counts().Nodes != 1 {
+	if r := f.accepted(Expire{}); !r.More || f.state.Counts().Nodes != 1 {
+		t.Errorf("the second sweep left %d nodes, more: %v", f.state.Counts().Nodes, r.More)
+	}
+	if r := f.accepted(Expire{}); r.More || f.state.Counts().Nodes != 0 {
 		t.Errorf("the last sweep left %d nodes, more: %v", f.state.Counts().Nodes, r.More)
 	}
 }

@@ -28,8 +28,7 @@ type AlterTopic struct {
 // DeleteTopic removes a topic with its partitions.
 type DeleteTopic struct{ ID TopicID }
 
-// RegisterNode makes a node id known, with last number 0. Again is no error, and
-// keeps it from expiring.
+// RegisterNode makes a node id known, with last number 0. Again is no error.
 type RegisterNode struct {
 	Node   NodeID
 	HasWAL bool
@@ -38,6 +37,14 @@ type RegisterNode struct {
 // RemoveNode forgets a node id; only its own WAL's owner (or an operator)
 // sends it, after all that the WAL holds is committed. Unknown is no error.
 type RemoveNode struct{ Node NodeID }
+
+// KeepNode keeps a node id from expiring, and says whether its node still has a
+// write-ahead buffer of which the catalog may lack something. An id that is not
+// there is ErrUnknownNode, and is not made: its numbers are lost.
+type KeepNode struct {
+	Node   NodeID
+	HasWAL bool
+}
 
 // AllocateProducerID gives out an idempotent producer's id, epoch 0.
 type AllocateProducerID struct{}
@@ -148,6 +155,7 @@ func (AlterTopic) edit()         {}
 func (DeleteTopic) edit()        {}
 func (RegisterNode) edit()       {}
 func (RemoveNode) edit()         {}
+func (KeepNode) edit()           {}
 func (AllocateProducerID) edit() {}
 func (RaiseEpoch) edit()         {}
 func (SetFence) edit()           {}

@@ -25,6 +25,7 @@ const (
 	kindKeyedCommit // a CommitSegment with keys or tokens
 	kindRaiseEpoch
 	kindSetFence
+	kindKeepNode
 	kindEnd // one above the newest
 )
 
@@ -111,6 +112,10 @@ func appendBareEdit(dst []byte, e Edit) ([]byte, *commitLayout) {
 		dst = appendString(dst, e.Token)
 		dst = appendBool(dst, e.Conditional)
 		dst = appendString(dst, e.Expected)
+	case KeepNode:
+		dst = append(dst, kindKeepNode)
+		dst = append(dst, e.Node[:]...)
+		dst = appendBool(dst, e.HasWAL)
 	case Forwarded:
 		dst = append(dst, kindForwarded)
 		dst = append(dst, e.Session[:]...)
@@ -207,6 +212,8 @@ func (r *wireReader) bareEdit() (Edit, *commitLayout) {
 			Conditional: r.bool(),
 			Expected:    r.string(),
 		}
+	case kindKeepNode:
+		edit = KeepNode{Node: r.id(), HasWAL: r.bool()}
 	case kindForwarded:
 		edit = Forwarded{Session: Session(r.id()), Seq: r.uvarint(), First: r.number(), Count: r.number()}
 	case 0:

@@ -80,6 +80,7 @@ func sampleEdits() ([]Edit, []Result) {
 	add(CommitSegment{Node: nodeID(1), After: 45, Upto: 46, Object: object}, Result{Err: ErrObjectExists})
 	add(CreateTopic{ID: topicID(2), Name: "rivers", Partitions: 9, Config: config}, Result{Err: ErrTopicExists})
 	add(Forwarded{Session: Session{1, 15: 2}, Seq: 300, First: 2, Count: 1}, Result{})
+	add(KeepNode{Node: nodeID(1), HasWAL: true}, Result{})
 	add(RaiseLevel{Level: 2}, Result{})
 	return edits, results
 }
@@ -365,6 +366,8 @@ func drawEdit(t *rapid.T) (Edit, Result) {
 		}, result
 	case kindRaiseLevel:
 		return RaiseLevel{Level: rapid.Uint32().Draw(t, "level")}, result
+	case kindKeepNode:
+		return KeepNode{Node: id("id"), HasWAL: rapid.Bool().Draw(t, "wal")}, result
 	case kindForwarded:
 		return Forwarded{
 			Session: Session(id("session")), Seq: rapid.Uint64().Draw(t, "seq"),

@@ -50,6 +50,8 @@ type flight struct {
 	layouts   []*commitLayout // of the commits among them, to decode their outcomes
 	results   []Result        // once answered
 	slot      journal.Slot    // that holds the edits, once answered
+
+	done chan struct{} // closed when all of its edits are settled
 }
 
 // forwarded is the answer to a flight.
@@ -124,7 +126,8 @@ func (c *Catalog) endFollowing() {
 
 // mayForward tells whether there is a leader to whom another request may go.
 func (c *Catalog) mayForward() bool {
-	return c.hearsLeader() && len(c.following.flights) < c.cfg.ForwardsMax
+	f := c.following
+	return c.hearsLeader() && (len(f.flights) == 0 || len(f.flights) < c.cfg.ForwardsMax && f.seq-f.flights[0].seq < batchesKept-1)
 }
 
 // forward sends what waits in the queue to the leader.
@@ -136,15 +139,15 @@ func (c *Catalog) forward() {
 	f := c.following
 	f.seq++
 	request := ForwardRequest{Epoch: f.epoch, Session: f.session, Seq: f.seq}
-	fl := &flight{seq: f.seq, proposals: proposals}
+	fl := &flight{seq: f.seq, proposals: proposals, done: make(chan struct{})}
 	request.Edits, fl.layouts = appendForwarded(nil, proposals)
 	f.flights = append(f.flights, fl)
 	c.metrics.forwardedEdits.Add(float64(len(proposals)))
 	c.peerTasks.Go(func() { c.deliver(f, fl, request) })
 }
 
-// deliver sends one request until the leader has answered it or its epoch has
-// ended. To repeat it is safe, since a leader takes each number once; and it may
+// deliver sends one request until the leader has answered it, or it is settled
+// without, or its epoch has ended. To repeat it is safe, since a leader takes each number once; and it may
 // lead yet that says it does not, when its claim was seen before it knows itself.
 func (c *Catalog) deliver(f *following, fl *flight, request ForwardRequest) {
 	for backoff := peerBackoffMin; ; backoff = min(2*backoff, peerBackoffMax) {
@@ -156,6 +159,8 @@ func (c *Catalog) deliver(f *following, fl *flight, request ForwardRequest) {
 		} else {
 			select {
 			case c.answers <- forwarded{following: f, flight: fl, answer: answer, err: err}:
+			case <-fl.done: // the journal said first what became of it
+				return
 			case <-f.ctx.Done():
 				return
 			}
@@ -165,6 +170,8 @@ func (c *Catalog) deliver(f *following, fl *flight, request ForwardRequest) {
 		}
 		select {
 		case <-time.After(backoff):
+		case <-fl.done:
+			return
 		case <-f.ctx.Done():
 			return
 		}
@@ -221,7 +228,10 @@ func (c *Catalog) settleFlights() {
 			for i, p := range fl.proposals {
 				c.settle(p, fl.results[i])
 			}
-		} else if !fl.settled() {
+		}
+		if fl.settled() {
+			close(fl.done)
+		} else {
 			kept = append(kept, fl)
 		}
 	}

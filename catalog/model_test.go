@@ -144,10 +144,7 @@ func (m *model) apply(e Edit) Result {
 		m.collect()
 		return Result{}
 	case RegisterNode:
-		if known, ok := m.nodes[e.Node]; ok {
-			known.ActiveAt = m.time
-			m.nodes[e.Node] = known
-		} else {
+		if _, ok := m.nodes[e.Node]; !ok {
 			m.nodes[e.Node] = Node{HasWAL: e.HasWAL, ActiveAt: m.time}
 		}
 		return Result{}
@@ -203,6 +200,14 @@ func (m *model) apply(e Edit) Result {
 		return Result{}
 	case CommitSegment:
 		return m.commit(e)
+	case KeepNode:
+		n, ok := m.nodes[e.Node]
+		if !ok {
+			return Result{Err: ErrUnknownNode}
+		}
+		n.HasWAL, n.ActiveAt = e.HasWAL, m.time
+		m.nodes[e.Node] = n
+		return Result{}
 	case Forwarded:
 		return Result{}
 	}
@@ -644,6 +649,9 @@ func TestStateAgainstModel(t *testing.T) {
 					e.Expected = rapid.SampledFrom([]string{"a", "b", ""}).Draw(t, "expected")
 				}
 				m.apply(t, e)
+			},
+			"keep node": func(t *rapid.T) {
+				m.apply(t, KeepNode{Node: nodeID(rapid.IntRange(1, 2).Draw(t, "node")), HasWAL: rapid.Bool().Draw(t, "wal")})
 			},
 			"forwarded": func(t *rapid.T) { m.apply(t, Forwarded{Seq: 1, Count: 1}) },
 			"advance": func(t *rapid.T) {

@@ -197,7 +197,7 @@ func TestExpireIsBounded(t *testing.T) {
 		ids = append(ids, id)
 	}
 	f.advance(2_000_000 + ProducerExpiryMs)
-	f.accepted(RegisterNode{Node: nodeID(1)}) // or it would expire itself
+	f.accepted(KeepNode{Node: nodeID(1)}) // or it would expire itself
 	fresh := f.producer()
 	sweeps := 1
 	for f.accepted(Expire{}).More {

@@ -17,9 +17,12 @@ const (
 	sessionsMax = 100_000
 	// relayEntriesMax bounds the entries that a leader keeps for its followers.
 	relayEntriesMax = 16_384
-	// batchesKept is how many requests of a session are remembered. A follower
-	// repeats only those that it has under way.
-	batchesKept = 64
+	// batchesKept is how many answers of a session are kept. A follower repeats no
+	// older request: it sends none that is so far ahead of one that it waits for.
+	batchesKept = 16
+	// answersAge is how long the answers of a session are kept that sends nothing
+	// any more. That its requests were taken is not forgotten before the epoch ends.
+	answersAge = time.Minute
 	// successorAge is how long after its last Pull a follower may be asked to lead.
 	successorAge = time.Second
 	// followersMax bounds the followers that are remembered as successors.
@@ -59,14 +62,14 @@ type relayed struct {
 // session is what one node forwarded within this epoch.
 type session struct {
 	taken   uint64 // number of the newest request whose edits were taken
+	takenAt time.Time
 	batches map[uint64]*batch
 }
 
 // batch is the edits of one request.
 type batch struct {
-	proposals []*Proposal
+	proposals []*Proposal // nil once it is answered; an answer takes far less
 	layouts   []*commitLayout
-	once      sync.Once
 	answer    ForwardAnswer
 	err       error
 }
@@ -144,25 +147,28 @@ func (r *relay) notLeader() error { return &NotLeaderError{Epoch: r.epoch, Leade
 // of the session is missing; either way nothing of the request was done. After
 // any other error the edits may be committed yet.
 func (c *Catalog) ServeForward(ctx context.Context, request ForwardRequest) (ForwardAnswer, error) {
-	b, err := c.relay.take(ctx, request)
+	b, proposals, err := c.relay.take(ctx, request)
 	if err != nil {
 		return ForwardAnswer{}, err
 	}
-	for _, p := range b.proposals {
+	for _, p := range proposals {
 		select {
 		case <-p.Done():
 		case <-ctx.Done():
 			return ForwardAnswer{}, ctx.Err()
 		}
 	}
-	b.once.Do(func() {
+	c.relay.mu.Lock()
+	defer c.relay.mu.Unlock()
+	if b.proposals != nil {
 		c.metrics.relayedEdits.Add(float64(len(b.proposals)))
 		b.encode()
-	})
+		b.proposals, b.layouts = nil, nil
+	}
 	return b.answer, b.err
 }
 
-// encode makes the answer of a batch that is settled.
+// encode makes the answer of a batch that is settled. It wants relay.mu held.
 func (b *batch) encode() {
 	results := make([]Result, len(b.proposals))
 	for i, p := range b.proposals {
@@ -180,15 +186,15 @@ func (b *batch) encode() {
 var errForgotten = errors.New("the answer to this request is not kept any more")
 
 // take queues the edits of a request, once and in the order of its session, and
-// waits until those before it are there.
-func (r *relay) take(ctx context.Context, request ForwardRequest) (*batch, error) {
+// waits until those before it are there. The proposals are those to wait for.
+func (r *relay) take(ctx context.Context, request ForwardRequest) (*batch, []*Proposal, error) {
 	timeout := time.NewTimer(r.cfg.PullWait)
 	defer timeout.Stop()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for {
 		if !r.leads || r.epoch != request.Epoch {
-			return nil, r.notLeader()
+			return nil, nil, r.notLeader()
 		}
 		s := r.sessions[request.Session]
 		if s == nil {
@@ -196,9 +202,9 @@ func (r *relay) take(ctx context.Context, request ForwardRequest) (*batch, error
 		}
 		if request.Seq <= s.taken && !mutant.On(mutant.SkipForwardOnce) {
 			if b := s.batches[request.Seq]; b != nil {
-				return b, nil
+				return b, b.proposals, nil
 			}
-			return nil, errForgotten
+			return nil, nil, errForgotten
 		}
 		if request.Seq == s.taken+1 || mutant.On(mutant.SkipForwardOnce) && request.Seq <= s.taken || mutant.On(mutant.SkipForwardOrder) {
 			return r.takeNext(s, request)
@@ -215,36 +221,49 @@ func (r *relay) take(ctx context.Context, request ForwardRequest) (*batch, error
 		}
 		r.mu.Lock()
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 }
 
 // takeNext takes the request that follows those of its session. It wants mu held.
-func (r *relay) takeNext(s *session, request ForwardRequest) (*batch, error) {
+func (r *relay) takeNext(s *session, request ForwardRequest) (*batch, []*Proposal, error) {
 	if r.resigns {
-		return nil, r.notLeader()
+		return nil, nil, r.notLeader()
 	}
-	if s.taken == 0 && len(r.sessions) >= sessionsMax {
-		return nil, ErrBusy
+	if s.taken == 0 {
+		if len(r.sessions) >= sessionsMax {
+			return nil, nil, ErrBusy
+		}
+		r.forgetAnswers()
 	}
 	proposals, layouts, err := decodeForwarded(request.Edits)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for i, p := range proposals {
 		p.origin = &origin{session: request.Session, seq: request.Seq, index: i}
 	}
 	if err := r.enqueue(proposals...); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	b := &batch{proposals: proposals, layouts: layouts}
-	s.taken = request.Seq
+	s.taken, s.takenAt = request.Seq, time.Now()
 	s.batches[request.Seq] = b
 	delete(s.batches, request.Seq-batchesKept)
 	r.sessions[request.Session] = s
 	r.broadcast()
-	return b, nil
+	return b, proposals, nil
+}
+
+// forgetAnswers drops those of nodes that have gone. It wants mu held, and is
+// called when a node comes.
+func (r *relay) forgetAnswers() {
+	for _, s := range r.sessions {
+		if time.Since(s.takenAt) > answersAge {
+			clear(s.batches)
+		}
+	}
 }
 
 // ServePull returns the entries after the follower's last one, and waits for

@@ -158,6 +158,8 @@ func Apply(s *State, e Edit) Result {
 	case RemoveNode:
 		s.nodes.Delete(nodeByID{id: e.Node})
 		return Result{}
+	case KeepNode:
+		return Result{Err: s.keepNode(&e)}
 	case AllocateProducerID:
 		return s.allocateProducer()
 	case RaiseEpoch:
@@ -180,15 +182,23 @@ func Apply(s *State, e Edit) Result {
 }
 
 func (s *State) registerNode(e *RegisterNode) error {
-	if known, ok := s.Node(e.Node); ok {
-		known.ActiveAt = s.time
-		s.setNode(e.Node, known)
+	if _, ok := s.Node(e.Node); ok {
 		return nil
 	}
 	if s.nodes.Len() >= s.capacity.nodes {
 		return ErrCatalogFull
 	}
 	s.setNode(e.Node, Node{HasWAL: e.HasWAL, ActiveAt: s.time})
+	return nil
+}
+
+func (s *State) keepNode(e *KeepNode) error {
+	n, ok := s.Node(e.Node)
+	if !ok {
+		return ErrUnknownNode
+	}
+	n.HasWAL, n.ActiveAt = e.HasWAL, s.time
+	s.setNode(e.Node, n)
 	return nil
 }
 
@@ -199,9 +209,9 @@ func (s *State) expire() Result {
 	return Result{More: moreRequests || moreProducers || moreNodes}
 }
 
-// expireNodes removes the ids of nodes without a write-ahead buffer that were
-// not drained: nobody has anything that could be committed under them. Those
-// that have a buffer stay, since it may be replayed at any time.
+// expireNodes removes the ids of nodes without a write-ahead buffer, or with one
+// that was replayed, that have been silent for long. Those that have a buffer stay,
+// since it may be replayed at any time.
 func (s *State) expireNodes(steps int) (more bool) {
 	var gone []nodeByID
 	s.nodes.Scan(func(n nodeByID) bool {

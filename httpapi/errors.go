@@ -67,19 +67,20 @@ var (
 	kindKeyReused   = refused("idempotency_key_reused", 422, "The idempotency key was used for another request")
 	kindTooManyKeys = retry(refused("too_many_idempotency_keys", 429, "Too many idempotency keys are remembered"))
 
-	kindOverloaded    = retry(refused("overloaded", 503, "The node cannot take the request at the moment"))
-	kindNotReady      = retry(refused("not_ready", 503, "The node is not ready"))
-	kindNotConfirmed  = retry(refused("not_confirmed", 503, "The node cannot tell at the moment"))
-	kindNotIngest     = retry(refused("not_ingest", 503, "The node does not take records"))
-	kindNotReader     = retry(refused("not_reader", 503, "The node does not serve records"))
-	kindCatalogFull   = retry(refused("catalog_full", 503, "The catalog is at its limit"))
-	kindStore         = retry(refused("store_unavailable", 503, "The object store does not answer as it should"))
-	kindTimeout       = retry(refused("timeout", 503, "The request was not carried out in time"))
-	kindNotCommitted  = retry(refused("not_committed", 503, "The records were not committed"))
-	kindUnknown       = kind{code: "outcome_unknown", status: 504, title: "Whether the request took effect is unknown", retryable: true}
-	kindCorrupt       = kind{code: "corrupt_data", status: 500, title: "Stored bytes are not what was written", noSideEffects: true}
-	kindInternal      = kind{code: "internal", status: 500, title: "The node failed"}
-	kindClientWentOff = kind{code: "client_closed_request", status: 499, title: "The client closed the request"}
+	kindOverloaded      = retry(refused("overloaded", 503, "The node cannot take the request at the moment"))
+	kindNotReady        = retry(refused("not_ready", 503, "The node is not ready"))
+	kindNotConfirmed    = retry(refused("not_confirmed", 503, "The node cannot tell at the moment"))
+	kindNotIngest       = retry(refused("not_ingest", 503, "The node does not take records"))
+	kindNotReader       = retry(refused("not_reader", 503, "The node does not serve records"))
+	kindCatalogFull     = retry(refused("catalog_full", 503, "The catalog is at its limit"))
+	kindStore           = retry(refused("store_unavailable", 503, "The object store does not answer as it should"))
+	kindTimeout         = retry(refused("timeout", 503, "The request was not carried out in time"))
+	kindSettingsChanged = retry(refused("settings_changed", 503, "The topic's settings have just changed"))
+	kindNotCommitted    = retry(refused("not_committed", 503, "The records were not committed"))
+	kindUnknown         = kind{code: "outcome_unknown", status: 504, title: "Whether the request took effect is unknown", retryable: true}
+	kindCorrupt         = kind{code: "corrupt_data", status: 500, title: "Stored bytes are not what was written", noSideEffects: true}
+	kindInternal        = kind{code: "internal", status: 500, title: "The node failed"}
+	kindClientWentOff   = kind{code: "client_closed_request", status: 499, title: "The client closed the request"}
 )
 
 func refused(code string, status int, title string) kind {

@@ -56,6 +56,10 @@ func (s *Server) produce(x *exchange) error {
 			return err
 		}
 	}
+	return p.stillTrue(ctx, p.produceBody())
+}
+
+func (p *produceRequest) produceBody() error {
 	switch p.media {
 	case mediaJSON:
 		return p.produceJSON()
@@ -66,6 +70,26 @@ func (s *Server) produce(x *exchange) error {
 	default:
 		return p.produceRaw()
 	}
+}
+
+// stillTrue looks whether a refusal that rests on the topic's settings rests on
+// those that it has now. The body is gone by then, so if the replica was behind
+// the client is asked to send it again.
+func (p *produceRequest) stillTrue(ctx context.Context, refusal error) error {
+	if refusal == nil {
+		return nil
+	}
+	if status := toProblem(refusal, 0).kind.status; status != http.StatusRequestEntityTooLarge && status != http.StatusNotFound {
+		return refusal
+	}
+	now, err := p.s.confirmedTopic(ctx, p.name)
+	if err != nil {
+		return err
+	}
+	if now.ID != p.topic.ID || now.Partitions != p.topic.Partitions || now.Config != p.topic.Config {
+		return kindSettingsChanged.newf("topic %s has just got other settings; send the request again", p.name).with("topic", p.name)
+	}
+	return refusal
 }
 
 // parse reads all of a request that is not its body.

@@ -135,9 +135,7 @@ func (g *Ingester) Run(ctx context.Context) error {
 		if err := g.start(ctx); err != nil {
 			return err
 		}
-		if g.wal == nil {
-			group.Go(func() error { return g.keepRegistered(ctx) })
-		}
+		group.Go(func() error { return g.keepRegistered(ctx) })
 		group.Go(func() error { return g.lane.run(ctx) })
 		group.Go(func() error { return g.runFlush(ctx) })
 		close(g.ready)
@@ -178,12 +176,13 @@ func (g *Ingester) start(ctx context.Context) error {
 	return g.replay(ctx)
 }
 
-// registerEvery is how often a node without a write-ahead buffer registers again:
-// the catalog forgets such ids after some silence.
-const registerEvery = catalog.NodeExpiryMs * time.Millisecond / 4
+// keepEvery is how often a node keeps its id from expiring. One with a write-ahead
+// buffer has to as well: a copy of its files that was replayed elsewhere says that
+// nothing is left of it.
+const keepEvery = catalog.NodeExpiryMs * time.Millisecond / 4
 
 func (g *Ingester) keepRegistered(ctx context.Context) error {
-	ticker := time.NewTicker(registerEvery)
+	ticker := time.NewTicker(keepEvery)
 	defer ticker.Stop()
 	for {
 		select {
@@ -197,8 +196,8 @@ func (g *Ingester) keepRegistered(ctx context.Context) error {
 		if draining {
 			return nil // its id is about to go, and must not come back
 		}
-		if err := g.proposeUntilDone(ctx, catalog.RegisterNode{Node: g.node}); err != nil {
-			g.logger.Warn("the node could not register again", "error", err)
+		if err := g.proposeUntilDone(ctx, catalog.KeepNode{Node: g.node, HasWAL: g.wal != nil}); err != nil {
+			g.logger.Warn("the node could not keep its id", "error", err)
 		}
 	}
 }

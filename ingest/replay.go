@@ -68,7 +68,13 @@ func (g *Ingester) replayLeftover(ctx context.Context, old *wal.Leftover) error 
 	if err := old.Remove(); err != nil {
 		return err
 	}
-	return g.proposeUntilDone(ctx, catalog.RemoveNode{Node: old.Node})
+	// The id is not removed: these files may be a copy, and the node that wrote
+	// them may run and have acknowledged more since. It expires after long silence.
+	err := g.proposeUntilDone(ctx, catalog.KeepNode{Node: old.Node, HasWAL: false})
+	if errors.Is(err, catalog.ErrUnknownNode) {
+		return nil // whoever replayed the same files drained
+	}
+	return err
 }
 
 func noFrames(old *wal.Leftover) (bool, error) {

@@ -178,3 +178,39 @@ func TestFailedBufferLeavesAcksAll(t *testing.T) {
 		n.end()
 	})
 }
+
+// TestCopyOfALiveDirectory lets a node replay a copy of the files of another one
+// that runs, and takes more afterwards: all that either acknowledged is in the log,
+// once.
+func TestCopyOfALiveDirectory(t *testing.T) {
+	for seed := range uint64(20) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(seed)
+			w.createTopic(t)
+			node := w.startNode(t)
+			sent := 0
+			send := func(n int) {
+				for range n {
+					value := fmt.Sprintf("request-%d", sent)
+					p := int32(sent % partitions)
+					w.told[value] = &record{client: "one", seq: sent, partition: p, offset: -1, ordered: true, fate: present}
+					sent++
+					records := []ingest.Record{{Partition: p, Record: recordbatch.Record{Value: []byte(value)}}}
+					opts := ingest.Options{Acks: ingest.AcksOne, Producer: recordbatch.NoProducer, Expected: catalog.AnyOffset}
+					if _, err := node.ingester.ProduceRecords(t.Context(), w.topic, records, opts); err != nil {
+						t.Fatalf("request %d: %v", sent, err)
+					}
+				}
+			}
+			send(50)
+			twin := &world{rng: w.rng, store: w.store, faults: w.faults, topic: w.topic, told: w.told, disk: copyDisk(t, w.disk), level: w.level}
+			time.Sleep(time.Minute) // the node commits what it has
+			copied := twin.startNode(t)
+			copied.end()
+			send(50)
+			time.Sleep(time.Minute)
+			w.verify(t, node)
+			node.end()
+		})
+	}
+}

@@ -92,6 +92,28 @@ func TestNodesWithDifferentSecretsGoByTheBucket(t *testing.T) {
 	}
 }
 
+// TestRefusalRestsOnCurrentSettings: a node that has not heard of a topic's new
+// settings does not refuse a record for good that they allow.
+func TestRefusalRestsOnCurrentSettings(t *testing.T) {
+	store := folderStore(t)
+	a, b := startNode(t, store, "--wal=off", "--peer-secret", "a"), startNode(t, store, "--wal=off", "--peer-secret", "b")
+	a.must(http.StatusCreated, http.MethodPut, "/v1/topics/t", "application/json", `{"partitions":1,"config":{"max.message.bytes":10}}`)
+	b.must(http.StatusOK, http.MethodPost, "/v1/topics/t/records", "text/plain", "short")
+	long := strings.Repeat("long", 10)
+	b.must(http.StatusRequestEntityTooLarge, http.MethodPost, "/v1/topics/t/records", "text/plain", long)
+	a.must(http.StatusOK, http.MethodPatch, "/v1/topics/t", "application/json", `{"partitions":2,"config":{"max.message.bytes":100}}`)
+	for _, body := range []struct{ media, text string }{
+		{"text/plain", long},
+		{"application/json", `{"records":[{"value":"v","partition":1}]}`},
+	} {
+		status, text, err := b.try(http.MethodPost, "/v1/topics/t/records", body.media, body.text)
+		if changed := status == http.StatusServiceUnavailable && strings.Contains(text, "settings_changed"); err != nil || status != http.StatusOK && !changed {
+			t.Errorf("%s: %d %s %v", body.media, status, text, err)
+		}
+		b.must(http.StatusOK, http.MethodPost, "/v1/topics/t/records", body.media, body.text)
+	}
+}
+
 // TestRoles: what a node does not do it refuses, so that its sender tries another.
 func TestRoles(t *testing.T) {
 	store := folderStore(t)

@@ -21,7 +21,7 @@ const (
 // then what is new is refused, what was accepted is committed, connections are
 // closed when none has a request on its way, and the lead is handed over.
 func (n *node) drain(running context.Context, clients net.Listener) error {
-	n.logger.Info("draining", "delay", n.options.DrainDelay, "timeout", n.options.DrainTimeout)
+	n.logger.Info("draining", "delay", n.options.DrainDelay.String(), "timeout", n.options.DrainTimeout.String())
 	n.draining.Store(true)
 	n.api.Leave()
 	ctx, cancel := context.WithTimeout(running, n.options.DrainTimeout)

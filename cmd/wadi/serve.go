@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wadilog/wadi/catalog"
+	"github.com/wadilog/wadi/catalog/journal"
 )
 
 // nodeOptions is what serve and dev ask of a node.
@@ -158,6 +159,8 @@ func (o nodeOptions) validate() error {
 			return fmt.Errorf("--advertise %q is not an http URL", o.Advertise)
 		} else if unspecified(net.JoinHostPort(u.Hostname(), "0")) {
 			return fmt.Errorf("--advertise %q is no address at which others reach this node", o.Advertise)
+		} else if len(o.Advertise) > journal.WriterBytesMax {
+			return fmt.Errorf("--advertise is longer than %d bytes", journal.WriterBytesMax)
 		}
 	}
 	switch {

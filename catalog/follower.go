@@ -3,6 +3,7 @@ package catalog
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"math/rand/v2"
 	"time"
 
@@ -373,7 +374,11 @@ func (c *Catalog) applyPulled(ctx context.Context, after journal.Slot, encoded [
 func (c *Catalog) loseLeader(err error) {
 	f := c.following
 	if !f.lost {
-		c.logger.Info("the leader cannot be followed", "leader", f.address, "epoch", f.epoch, "error", err)
+		level := slog.LevelWarn
+		if notLeader := (*NotLeaderError)(nil); errors.Is(err, ErrNobodyThere) || errors.Is(err, ErrBehind) || errors.Is(err, errResigned) || errors.As(err, &notLeader) {
+			level = slog.LevelInfo // as it happens whenever the lead changes
+		}
+		c.logger.Log(f.ctx, level, "the leader cannot be followed", "leader", f.address, "epoch", f.epoch, "error", err)
 		f.lookAfter, f.lookPause = time.Time{}, 0
 	}
 	f.lost, f.nobody = true, errors.Is(err, ErrNobodyThere)

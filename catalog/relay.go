@@ -173,7 +173,9 @@ func (b *batch) encode() {
 	results := make([]Result, len(b.proposals))
 	for i, p := range b.proposals {
 		if p.err != nil {
-			b.err = fmt.Errorf("%w: %w", ErrUnknownOutcome, p.err)
+			if b.err = p.err; !errors.Is(p.err, ErrUnknownOutcome) {
+				b.err = fmt.Errorf("%w: %w", ErrUnknownOutcome, p.err)
+			}
 			return
 		}
 		results[i] = p.result

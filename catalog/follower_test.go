@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/wadilog/wadi/catalog"
 	"github.com/wadilog/wadi/catalog/catalogtest"
+	"github.com/wadilog/wadi/catalog/journal"
 	"github.com/wadilog/wadi/internal/objstore/faultstore"
 	"github.com/wadilog/wadi/internal/objstore/memstore"
 )
@@ -279,6 +281,42 @@ func TestForwardRefused(t *testing.T) {
 		}
 		if _, err = g.nodes[0].ServeForward(g.Context(), catalog.ForwardRequest{Epoch: 1, Seq: 2}); !errors.Is(err, catalog.ErrBusy) {
 			t.Errorf("a gap in the session: %v", err)
+		}
+	})
+}
+
+// TestBusyLeaderExpires: a leader that always has something to write does not
+// forget to forget.
+func TestBusyLeaderExpires(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, memstore.New(), func(c *catalog.Config) { c.ExpireInterval = 2 * time.Second })
+		defer r.stop(t)
+		for range 200 {
+			r.mustPropose(t, catalog.AllocateProducerID{})
+			time.Sleep(50 * time.Millisecond)
+		}
+		j, err := journal.New(journal.DefaultConfig(), r.store, "000", slog.New(slog.DiscardHandler), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sweeps := 0
+		for slot := journal.Slot(1); ; slot++ {
+			e, err := j.Read(t.Context(), slot)
+			if errors.Is(err, journal.ErrNoEntry) {
+				break
+			}
+			edits, _, decodeErr := catalog.DecodeEdits(e.Payload)
+			if err != nil || decodeErr != nil {
+				t.Fatal(err, decodeErr)
+			}
+			for _, edit := range edits {
+				if _, ok := edit.(catalog.Expire); ok {
+					sweeps++
+				}
+			}
+		}
+		if sweeps < 4 {
+			t.Errorf("%d sweeps in 10 s of work, one is due every 2 s", sweeps)
 		}
 	})
 }

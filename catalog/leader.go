@@ -100,6 +100,8 @@ func (c *Catalog) claimNext(ctx context.Context) (taker journal.Entry, err error
 	}
 	c.replica, c.leader = &next, true
 	c.relay.lead(&e)
+	// What a leader before may have put off is due soon, but not first of all.
+	c.lastExpiry = time.Now().Add(c.cfg.WatchInterval - c.cfg.ExpireInterval)
 	c.proposeLevel()
 	c.publish(ctx, sent)
 	c.answer(questions)

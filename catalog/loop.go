@@ -129,6 +129,9 @@ func (c *Catalog) step(ctx context.Context, timer *time.Timer) error {
 	if err := c.takeArrivals(ctx); err != nil {
 		return err
 	}
+	if c.leader {
+		c.expire() // also when it is never idle
+	}
 	edits, asked := c.pending()
 	c.noteWork(edits)
 	switch {
@@ -171,9 +174,6 @@ func (c *Catalog) idle(ctx context.Context, timer *time.Timer, edits bool) error
 	case p := <-c.pulls:
 		return c.takePull(ctx, p)
 	case <-timer.C:
-	}
-	if c.leader {
-		c.expire()
 	}
 	if v := c.view.Load(); !c.hearsLeader() && c.watch.any() && time.Since(v.confirmed) >= c.cfg.WatchInterval {
 		return c.confirm(ctx)

@@ -81,6 +81,7 @@ func TestRefuse(t *testing.T) {
 func TestQuiet(t *testing.T) {
 	inBubble(t, nil, func(a *pipeAPI) {
 		a.createTopic()
+		a.server.conns.inside.Add(1) // somebody keeps a connection open
 		time.Sleep(time.Minute)
 		began := time.Now()
 		quiet := func(ctx context.Context) error { return a.server.Quiet(ctx, time.Second) }
@@ -121,6 +122,14 @@ func TestQuiet(t *testing.T) {
 		began = time.Now()
 		if err := quiet(a.t.Context()); err != nil || time.Since(began) != 0 {
 			t.Errorf("after a health check: %v after %s", err, time.Since(began))
+		}
+
+		a.ask(askFetch)
+		a.server.conns.inside.Add(-1)
+		synctest.Wait()
+		began = time.Now()
+		if err := quiet(a.t.Context()); err != nil || time.Since(began) != 0 {
+			t.Errorf("right after a request, without a connection: %v after %s", err, time.Since(began))
 		}
 	})
 }

@@ -11,8 +11,11 @@ import (
 const (
 	// quietTime is how long no request may have come before a draining node
 	// closes the connections that clients and load balancers keep, and
-	// quietTimeout how long it waits for such a time.
-	quietTime    = 250 * time.Millisecond
+	// quietTimeout how long it waits for such a time. A load balancer that found
+	// the listener closed looks elsewhere for a second and then tries again,
+	// first of all on a connection that it has kept; only once it has none left does
+	// nothing come for longer.
+	quietTime    = 1500 * time.Millisecond
 	quietTimeout = 5 * time.Second
 )
 

@@ -69,7 +69,9 @@ func TestChaosSeesStaleAnswers(t *testing.T) {
 	if err != nil {
 		t.Fatalf("seed %d: %v", o.Seed, err)
 	}
-	if !slices.Contains(report.Broken, visible) {
+	// A node may also be so far behind that it does not find the partition of a
+	// topic that it knows, and fails.
+	if !slices.Contains(report.Broken, visible) && !slices.Contains(report.Broken, answers) {
 		report.log(t)
 		t.Errorf("seed %d: nodes may answer what is long past, and nobody noticed", o.Seed)
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/wadilog/wadi/internal/objstore"
@@ -221,6 +222,7 @@ func TestPruneByTwoNodesAtOnce(t *testing.T) {
 				t.Error(err)
 			}
 		})
+		synctest.Wait() // its first deletions are under way: the other node finds them still to do
 		step()
 		step()
 		nodes.Go(func() {

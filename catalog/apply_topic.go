@@ -27,6 +27,7 @@ func (s *State) createTopic(e *CreateTopic) Result {
 	}
 	s.setTopic(&Topic{ID: e.ID, Name: e.Name, Partitions: e.Partitions, Config: e.Config})
 	s.addPartitions(e.ID, 0, e.Partitions)
+	s.rebalanceSubscribers(e.Name)
 	return Result{Topic: e.ID, Created: true}
 }
 
@@ -63,7 +64,10 @@ func (s *State) alterTopic(e *AlterTopic) error {
 		return ErrCatalogFull
 	}
 	s.setTopic(&Topic{ID: old.ID, Name: old.Name, Partitions: partitions, Config: e.Config})
-	s.addPartitions(e.ID, old.Partitions, partitions)
+	if partitions > old.Partitions {
+		s.addPartitions(e.ID, old.Partitions, partitions)
+		s.rebalanceSubscribers(old.Name)
+	}
 	return nil
 }
 
@@ -82,10 +86,12 @@ func (s *State) deleteTopic(id TopicID) error {
 		}
 		s.producers.dropPartition(tp)
 		s.fences.Delete(fence{partition: tp})
+		s.dropOffsets(tp)
 	}
 	s.free(dropped)
 	s.topics.Delete(topicByID{id: id})
 	s.names.Delete(topicByName{name: t.Name})
+	s.rebalanceSubscribers(t.Name)
 	return nil
 }
 

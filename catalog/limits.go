@@ -23,6 +23,29 @@ const (
 	RequestKeyAppendsMax = 2_000_000
 	// FencesMax bounds the partitions that have a fencing token.
 	FencesMax = 100_000
+	// GroupsMax bounds the consumer groups.
+	GroupsMax = 100_000
+	// GroupMembersMax bounds the members of one group.
+	GroupMembersMax = 1000
+	// MembersMax bounds the members of all groups.
+	MembersMax = 100_000
+	// GroupTopicsMax bounds the topics to which one member subscribes.
+	GroupTopicsMax = 100
+	// CommittedOffsetsMax bounds the committed offsets of all groups.
+	CommittedOffsetsMax = 2_000_000
+	// CommitOffsetsMax bounds the offsets of one CommitOffsets.
+	CommitOffsetsMax = 10_000
+	// OffsetMetadataLenMax bounds what is remembered with one committed offset,
+	// in bytes.
+	OffsetMetadataLenMax = 1024
+	// OffsetMetadataBytesMax bounds what is remembered with all of them.
+	OffsetMetadataBytesMax = 64 << 20
+)
+
+// The bounds of a member's session timeout, in ms.
+const (
+	SessionTimeoutMsMin = 3_000
+	SessionTimeoutMsMax = 30 * 60 * 1000
 )
 
 // ProducerExpiryMs is how long after its last batch, or after it was given out,
@@ -52,6 +75,11 @@ type capacity struct {
 	requestKeys        int
 	requestKeyAppends  int
 	fences             int
+	groups             int
+	groupMembers       int
+	members            int
+	committedOffsets   int
+	metadataBytes      int64
 	expirySteps        int
 }
 
@@ -65,6 +93,11 @@ func defaultCapacity() capacity {
 		requestKeys:        RequestKeysMax,
 		requestKeyAppends:  RequestKeyAppendsMax,
 		fences:             FencesMax,
+		groups:             GroupsMax,
+		groupMembers:       GroupMembersMax,
+		members:            MembersMax,
+		committedOffsets:   CommittedOffsetsMax,
+		metadataBytes:      OffsetMetadataBytesMax,
 		expirySteps:        expiryStepsMax,
 	}
 }

@@ -63,7 +63,7 @@ func (s *State) joinGroup(e *JoinGroup) Result {
 	joined.Held = joined.Assigned
 	g.Members[at] = &joined
 	s.setGroup(old, g, epoch)
-	return Result{Member: epoch}
+	return Result{Epoch: epoch, Created: !again}
 }
 
 func (s *State) syncMember(e *SyncMember) error {
@@ -152,22 +152,10 @@ func (s *State) existing(partitions []TopicPartition) []TopicPartition {
 // settle assigns to each member what nobody else holds of its target. Members
 // whose assignment changes get the epoch; it tells whether there are any.
 func (g *Group) settle(epoch int64) (changed bool) {
-	holder := map[TopicPartition]int{}
+	leaving := g.leaving()
 	for i, m := range g.Members {
-		for _, tp := range m.Held {
-			holder[tp] = i
-		}
-	}
-	for i, m := range g.Members {
-		elsewhere := func(tp TopicPartition) bool {
-			by, held := holder[tp]
-			return held && by != i
-		}
-		assigned := m.Target
-		if slices.ContainsFunc(assigned, elsewhere) {
-			assigned = slices.DeleteFunc(slices.Clone(assigned), elsewhere)
-		}
-		if slices.Equal(assigned, m.Assigned) {
+		assigned := m.assignable(leaving)
+		if sameList(assigned, m.Assigned) {
 			continue
 		}
 		next := *m
@@ -176,6 +164,27 @@ func (g *Group) settle(epoch int64) (changed bool) {
 		changed = true
 	}
 	return changed
+}
+
+// leaving returns what members hold beyond their targets, in order. As no
+// partition is in two targets, nothing else can keep one from its new owner.
+func (g *Group) leaving() []TopicPartition {
+	var leaving []TopicPartition
+	for _, m := range g.Members {
+		leaving = appendMissing(leaving, m.Held, m.Target)
+	}
+	slices.SortFunc(leaving, TopicPartition.compare)
+	return leaving
+}
+
+// assignable returns what is in the member's target and not leaving another's
+// hands.
+func (m *Member) assignable(leaving []TopicPartition) []TopicPartition {
+	held := func(tp TopicPartition) bool { return holds(leaving, tp) }
+	if len(leaving) == 0 || !slices.ContainsFunc(m.Target, held) {
+		return m.Target
+	}
+	return slices.DeleteFunc(slices.Clone(m.Target), held)
 }
 
 // topics returns the names of all topics to which members subscribe, in order.
@@ -240,7 +249,9 @@ func (e *CommitOffsets) valid() bool {
 	if len(e.Offsets) == 0 || len(e.Offsets) > CommitOffsetsMax {
 		return false
 	}
+	metadata := 0
 	for i, o := range e.Offsets {
+		metadata += len(o.Metadata)
 		if i > 0 && e.Offsets[i-1].Partition.compare(o.Partition) >= 0 {
 			return false
 		}
@@ -248,7 +259,7 @@ func (e *CommitOffsets) valid() bool {
 			return false
 		}
 	}
-	return true
+	return metadata <= CommitMetadataBytesMax
 }
 
 func (s *State) commitOffsets(e *CommitOffsets) error {

@@ -96,6 +96,15 @@ func (s *State) KeysAllowed() error {
 	return nil
 }
 
+// GroupsAllowed returns a *FeatureLevelError if edits of consumer groups would
+// be refused.
+func (s *State) GroupsAllowed() error {
+	if s.level < levelOfGroups {
+		return &FeatureLevelError{Needed: levelOfGroups, Level: s.level}
+	}
+	return nil
+}
+
 func (s *State) raiseLevel(e *RaiseLevel) Result {
 	s.level = max(s.level, e.Level)
 	return Result{}

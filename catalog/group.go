@@ -112,14 +112,31 @@ func holds(partitions []TopicPartition, tp TopicPartition) bool {
 }
 
 // Revoked are the partitions that the member must let go, in order.
-func (m *Member) Revoked() []TopicPartition {
-	var gone []TopicPartition
-	for _, tp := range m.Held {
-		if !holds(m.Assigned, tp) {
-			gone = append(gone, tp)
+func (m *Member) Revoked() []TopicPartition { return appendMissing(nil, m.Held, m.Assigned) }
+
+// appendMissing appends what is in a and not in b, both in order.
+func appendMissing(dst, a, b []TopicPartition) []TopicPartition {
+	if sameList(a, b) {
+		return dst
+	}
+	for _, tp := range a {
+		for len(b) > 0 && b[0].compare(tp) < 0 {
+			b = b[1:]
+		}
+		if len(b) == 0 || b[0] != tp {
+			dst = append(dst, tp)
 		}
 	}
-	return gone
+	return dst
+}
+
+// sameList tells whether two lists of partitions are equal. Most that are share
+// their memory.
+func sameList(a, b []TopicPartition) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	return len(a) == 0 || &a[0] == &b[0] || slices.Equal(a, b)
 }
 
 // ValidGroupName tells whether a group, or a member of one, may have this name.

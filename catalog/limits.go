@@ -35,6 +35,9 @@ const (
 	CommittedOffsetsMax = 2_000_000
 	// CommitOffsetsMax bounds the offsets of one CommitOffsets.
 	CommitOffsetsMax = 10_000
+	// CommitMetadataBytesMax bounds the metadata of one CommitOffsets, so that
+	// one of CommitOffsetsMax offsets fits into a journal entry.
+	CommitMetadataBytesMax = 1 << 20
 	// OffsetMetadataLenMax bounds what is remembered with one committed offset,
 	// in bytes.
 	OffsetMetadataLenMax = 1024

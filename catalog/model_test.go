@@ -180,7 +180,7 @@ func (m *model) apply(e Edit) Result {
 			}
 		}
 		m.epochs[e.Producer], m.producers[e.Producer] = highest+1, m.time
-		return Result{Producer: e.Producer, Epoch: highest + 1}
+		return Result{Producer: e.Producer, Epoch: int64(highest) + 1}
 	case SetFence:
 		if _, topic := m.topics[e.Partition.Topic]; !topic {
 			return Result{Err: ErrTopicNotFound}

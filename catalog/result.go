@@ -11,10 +11,9 @@ type Result struct {
 	Err error
 
 	Topic    TopicID      // CreateTopic: the topic that is there now
-	Created  bool         // CreateTopic: it was not there before
+	Created  bool         // CreateTopic, JoinGroup: the topic or member was not there before
 	Producer int64        // AllocateProducerID, RaiseEpoch
-	Epoch    int16        // RaiseEpoch
-	Member   int64        // JoinGroup: the epoch of its member
+	Epoch    int64        // RaiseEpoch: of the producer id; JoinGroup: of the member
 	LogStart Offset       // Trim: the log start that holds now
 	More     bool         // Expire: there are more to forget; send it again
 	Units    []UnitResult // CommitSegment, in the order of its units
@@ -103,7 +102,7 @@ type CommitOffsetError struct {
 }
 
 func (e *CommitOffsetError) Error() string {
-	return fmt.Sprintf("committed offset %d is above the end offset %d", e.Index, e.End)
+	return fmt.Sprintf("offset to commit, number %d, is above the end offset %d", e.Index, e.End)
 }
 
 // CommitPartitionError is ErrTopicNotFound or ErrPartitionNotFound for one of
@@ -114,7 +113,7 @@ type CommitPartitionError struct {
 }
 
 func (e *CommitPartitionError) Error() string {
-	return fmt.Sprintf("committed offset %d: %v", e.Index, e.Err)
+	return fmt.Sprintf("offset to commit, number %d: %v", e.Index, e.Err)
 }
 
 // Unwrap returns Err.

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/wadilog/wadi/catalog"
+	"github.com/wadilog/wadi/internal/objstore"
 )
 
 const sessionMs, session = 3000, 3 * time.Second
@@ -123,7 +126,7 @@ type consumers struct {
 	topic catalog.TopicID
 }
 
-func withConsumers(t *testing.T, size int, test func(c *consumers)) {
+func withConsumers(t *testing.T, size int, test func(t *testing.T, c *consumers)) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &consumers{cluster: newCluster(t), t: t, topic: uuid.New()}
 		c.witness.members = newMemberBeliefs(t)
@@ -137,7 +140,7 @@ func withConsumers(t *testing.T, size int, test func(c *consumers)) {
 			go func() { <-l.ended }()
 		}
 		synctest.Wait()
-		test(c)
+		test(t, c)
 		for _, m := range c.nodes {
 			m.wake()
 			if m.current() != nil {
@@ -225,6 +228,20 @@ func (c *consumers) isolate(i int) {
 			c.cut(other, i)
 		}
 	}
+}
+
+// holdSlot holds the next PUT of a slot by a node until hold is closed. The
+// channel returned is closed when it has come.
+func (c *consumers) holdSlot(i int, hold <-chan struct{}) <-chan struct{} {
+	begun := make(chan struct{})
+	var came atomic.Bool
+	c.nodes[i].faults.SetHook(func(op, key string) {
+		if op == objstore.OpPutIfAbsent && strings.HasPrefix(key, slotKeys) && !came.Swap(true) {
+			close(begun)
+			<-hold
+		}
+	})
+	return begun
 }
 
 func (c *consumers) leads(i int) bool { return c.witness.leader() == c.nodes[i].address }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,7 +22,7 @@ const leaseMax = session + session/4 + 300*time.Millisecond
 // TestSilentMemberIsRemoved: one that is heard of through any node stays, and one
 // that is not goes, in time, whichever node it joined through.
 func TestSilentMemberIsRemoved(t *testing.T) {
-	withConsumers(t, 3, func(c *consumers) {
+	withConsumers(t, 3, func(t *testing.T, c *consumers) {
 		here, there := c.join(0, "here"), c.join(1, "there")
 		epoch := map[consumer]int64{here: memberOf(c.node(1).View(), here).Epoch, there: there.joined}
 		for range 20 {
@@ -55,7 +56,7 @@ func TestSilentMemberIsRemoved(t *testing.T) {
 // TestHeartbeatIsOneRoundTrip: it costs the follower no request to the store and
 // one to the leader, which all share that wait.
 func TestHeartbeatIsOneRoundTrip(t *testing.T) {
-	withConsumers(t, 2, func(c *consumers) {
+	withConsumers(t, 2, func(t *testing.T, c *consumers) {
 		var all []consumer
 		for i := range 50 {
 			all = append(all, c.join(1, fmt.Sprintf("member-%d", i)))
@@ -96,7 +97,7 @@ func TestHeartbeatIsOneRoundTrip(t *testing.T) {
 // TestOldEpochDoesNotRenew: a member that does not take its new assignment is
 // answered, sees it, and is removed all the same.
 func TestOldEpochDoesNotRenew(t *testing.T) {
-	withConsumers(t, 2, func(c *consumers) {
+	withConsumers(t, 2, func(t *testing.T, c *consumers) {
 		m := c.join(1, "first")
 		c.mustPropose(0, catalog.CreateTopic{ID: catalog.TopicID{1}, Name: "other", Partitions: 1, Config: catalog.DefaultTopicConfig()})
 		c.cut(0, 1) // node 1 does not hear of what comes
@@ -124,7 +125,7 @@ func TestOldEpochDoesNotRenew(t *testing.T) {
 // TestDeposedLeaderNeedsProof: a leader that others deposed and that does not know
 // takes no heartbeat on its own word.
 func TestDeposedLeaderNeedsProof(t *testing.T) {
-	withConsumers(t, 2, func(c *consumers) {
+	withConsumers(t, 2, func(t *testing.T, c *consumers) {
 		m := c.join(0, "m")
 		c.isolate(0)
 		c.mustPropose(1, catalog.AllocateProducerID{})
@@ -143,21 +144,19 @@ func TestDeposedLeaderNeedsProof(t *testing.T) {
 // which a leader proves that it leads. A heartbeat that the leader takes at the
 // last moment is good for a session all the same.
 func TestHeartbeatOnAProofThatIsAQuarterOld(t *testing.T) {
-	withConsumers(t, 2, func(c *consumers) {
+	withConsumers(t, 2, func(t *testing.T, c *consumers) {
 		m := c.join(0, "m")
 		time.Sleep(session / 2)
 		c.beat(0, m, m.joined, time.Second)
 		c.isolate(0)
 		claimed := make(chan struct{})
-		var once sync.Once
+		var begun atomic.Bool
 		c.nodes[1].faults.SetHook(func(op, key string) {
-			if op == objstore.OpPutIfAbsent && strings.HasPrefix(key, slotKeys) {
-				once.Do(func() {
-					if _, err := c.node(0).Confirm(context.Background()); err != nil {
-						t.Error(err)
-					}
-					close(claimed)
-				})
+			if op == objstore.OpPutIfAbsent && strings.HasPrefix(key, slotKeys) && !begun.Swap(true) {
+				if _, err := c.node(0).Confirm(context.Background()); err != nil {
+					t.Error(err)
+				}
+				close(claimed)
 			}
 		})
 		go func() { _, _ = c.node(1).Propose(context.Background(), catalog.AllocateProducerID{}) }()
@@ -185,7 +184,7 @@ func TestHeartbeatOnAProofThatIsAQuarterOld(t *testing.T) {
 // TestClaimBeginsLeasesAnew: leaders die one after another, and each has not heard
 // of anybody before.
 func TestClaimBeginsLeasesAnew(t *testing.T) {
-	withConsumers(t, 3, func(c *consumers) {
+	withConsumers(t, 3, func(t *testing.T, c *consumers) {
 		m := c.join(2, "m")
 		for i := range 2 {
 			c.beatFor(10*time.Second, 2, m)
@@ -203,7 +202,7 @@ func TestClaimBeginsLeasesAnew(t *testing.T) {
 // TestSeveralLeadersInBetween: a member sent its last heartbeat to a leader, and
 // then one leader follows another.
 func TestSeveralLeadersInBetween(t *testing.T) {
-	withConsumers(t, 3, func(c *consumers) {
+	withConsumers(t, 3, func(t *testing.T, c *consumers) {
 		for round := range 4 {
 			m := c.join(round%3, fmt.Sprintf("m-%d", round))
 			c.beat((round+1)%3, m, m.joined, time.Second)
@@ -221,6 +220,7 @@ func TestSeveralLeadersInBetween(t *testing.T) {
 			if more := c.witness.claimCount() - claims; more < 3 {
 				t.Errorf("%d leaders in between", more)
 			}
+			c.mustPropose(round%3, catalog.AllocateProducerID{}) // somebody leads
 			c.goneWithin(leaseMax, m)
 		}
 	})
@@ -231,7 +231,7 @@ func TestSeveralLeadersInBetween(t *testing.T) {
 func TestPauseRemovesNobody(t *testing.T) {
 	for _, nodes := range []int{1, 3} {
 		t.Run(fmt.Sprint(nodes, " nodes"), func(t *testing.T) {
-			withConsumers(t, nodes, func(c *consumers) {
+			withConsumers(t, nodes, func(t *testing.T, c *consumers) {
 				alive, dead := c.join(0, "alive"), c.join(0, "dead")
 				epoch := memberOf(c.node(0).View(), alive).Epoch
 				c.mustPropose(0, catalog.SyncMember{Group: "g", Member: "alive", Epoch: epoch})
@@ -264,7 +264,7 @@ func TestPauseRemovesNobody(t *testing.T) {
 func TestStoreOutageRemovesNobody(t *testing.T) {
 	for name, outage := range map[string]faultstore.Outage{"refusing": faultstore.Refusing, "hanging": faultstore.Hanging} {
 		t.Run(name, func(t *testing.T) {
-			withConsumers(t, 1, func(c *consumers) {
+			withConsumers(t, 1, func(t *testing.T, c *consumers) {
 				m := c.join(0, "m")
 				c.nodes[0].faults.SetOutage(outage)
 				for range 20 {
@@ -286,7 +286,8 @@ func TestStoreOutageRemovesNobody(t *testing.T) {
 // TestRemovalEndsWithTheLead: a leader decides to remove a member, and is deposed
 // before it writes that. The member lives, through another node.
 func TestRemovalEndsWithTheLead(t *testing.T) {
-	withConsumers(t, 2, func(c *consumers) {
+	withConsumers(t, 2, func(t *testing.T, c *consumers) {
+		time.Sleep(time.Second) // the leader writes nothing of its own any more
 		m := c.join(1, "m")
 		c.cut(1, 0) // requests of node 1; those of node 0 arrive
 		for range 15 {
@@ -307,7 +308,7 @@ func TestRemovalEndsWithTheLead(t *testing.T) {
 // TestRemovalEndsWithTheLeadBetweenClaims: the same, and the deposed leader claims
 // again before it could write anything.
 func TestRemovalEndsWithTheLeadBetweenClaims(t *testing.T) {
-	withConsumers(t, 2, func(c *consumers) {
+	withConsumers(t, 2, func(t *testing.T, c *consumers) {
 		m := c.join(1, "m")
 		// Node 0 sleeps with the removal, before it is written.
 		removal := c.nodes[0].freezeAt(onOp(objstore.OpPutIfAbsent, false))
@@ -332,16 +333,10 @@ func TestRemovalEndsWithTheLeadBetweenClaims(t *testing.T) {
 func TestHeartbeatAwaitsTheRemoval(t *testing.T) {
 	for name, lost := range map[string]bool{"written": false, "lost": true} {
 		t.Run(name, func(t *testing.T) {
-			withConsumers(t, 2, func(c *consumers) {
+			withConsumers(t, 2, func(t *testing.T, c *consumers) {
 				m := c.join(0, "m")
 				hold := make(chan struct{})
-				begun := make(chan struct{})
-				var once sync.Once
-				c.nodes[0].faults.SetHook(func(op, key string) {
-					if op == objstore.OpPutIfAbsent && strings.HasPrefix(key, slotKeys) {
-						once.Do(func() { close(begun); <-hold })
-					}
-				})
+				begun := c.holdSlot(0, hold)
 				<-begun
 				if lost { // another node leads from here on, and has heard of the member
 					c.cut(1, 0)
@@ -374,17 +369,11 @@ func TestHeartbeatAwaitsTheRemoval(t *testing.T) {
 // TestRemovalGoesBeforeWhatWaits: a heartbeat in the journal that was not written
 // yet when its member's time was over comes too late, whatever waited first.
 func TestRemovalGoesBeforeWhatWaits(t *testing.T) {
-	withConsumers(t, 1, func(c *consumers) {
+	withConsumers(t, 1, func(t *testing.T, c *consumers) {
 		m := c.join(0, "m")
-		other := make(chan struct{})
 		hold := make(chan struct{})
 		time.Sleep(session + session/4 - 200*time.Millisecond)
-		var once sync.Once
-		c.nodes[0].faults.SetHook(func(op, key string) {
-			if op == objstore.OpPutIfAbsent && strings.HasPrefix(key, slotKeys) {
-				once.Do(func() { close(other); <-hold })
-			}
-		})
+		other := c.holdSlot(0, hold)
 		go func() { _, _ = c.node(0).Propose(context.Background(), catalog.AllocateProducerID{}) }()
 		<-other
 		sent := time.Now()
@@ -410,7 +399,7 @@ func TestRemovalGoesBeforeWhatWaits(t *testing.T) {
 // TestHeartbeatWithoutALeader becomes an edit, which makes a node lead; and a node
 // that does not know the member looks before it says so.
 func TestHeartbeatWithoutALeader(t *testing.T) {
-	withConsumers(t, 3, func(c *consumers) {
+	withConsumers(t, 3, func(t *testing.T, c *consumers) {
 		c.isolate(2)
 		m := c.join(1, "m")
 		c.node(0).kill()
@@ -431,7 +420,7 @@ func TestHeartbeatWithoutALeader(t *testing.T) {
 
 // TestManyMembersGoAtOnce: more than one entry may remove.
 func TestManyMembersGoAtOnce(t *testing.T) {
-	withConsumers(t, 1, func(c *consumers) {
+	withConsumers(t, 1, func(t *testing.T, c *consumers) {
 		var proposals []*catalog.Proposal
 		for i := range 500 {
 			p, err := c.node(0).Submit(catalog.JoinGroup{

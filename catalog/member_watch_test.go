@@ -14,7 +14,7 @@ import (
 // TestWaitMember: whoever waits for a member is woken, on every node, by all that
 // gives it another epoch or takes it away, and by nothing else.
 func TestWaitMember(t *testing.T) {
-	withConsumers(t, 2, func(c *consumers) {
+	withConsumers(t, 2, func(t *testing.T, c *consumers) {
 		m, other := c.join(1, "m"), consumer{}
 		wait := func(epoch int64) []chan error {
 			var ended []chan error
@@ -78,7 +78,7 @@ func TestWaitMember(t *testing.T) {
 
 // TestWaitMemberWithoutALeader: a node that nobody sends anything looks for itself.
 func TestWaitMemberWithoutALeader(t *testing.T) {
-	withConsumers(t, 2, func(c *consumers) {
+	withConsumers(t, 2, func(t *testing.T, c *consumers) {
 		m := c.join(1, "m")
 		c.isolate(1)
 		ended := make(chan error, 1)

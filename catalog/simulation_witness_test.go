@@ -230,6 +230,12 @@ func digest(s *catalog.State) string {
 			fmt.Fprint(&b, " ", p.LogStart(), p.End())
 		}
 	}
+	for _, g := range s.Groups("", "", topicsMax) {
+		fmt.Fprint(&b, g.Name, g.Epoch)
+		for _, m := range g.Members {
+			fmt.Fprint(&b, " ", m.ID, m.Joined, m.Epoch, m.Synced)
+		}
+	}
 	return b.String()
 }
 

@@ -320,7 +320,7 @@ func (b *balance) moves(t *testing.T) (n int) {
 // TestGroupProtocol lets cooperating members come, go, crash and acknowledge at
 // random while topics come, go and grow. At any time a partition has at most one
 // reader, even if members read until the moment at which they hear of a newer
-// epoch, and once all have heard, the group is stable.
+// epoch, and once all have heard, the group is stable. Red under mutant.SkipLetGo.
 func TestGroupProtocol(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := NewState([16]byte{1})

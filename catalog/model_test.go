@@ -605,7 +605,7 @@ func (m *machine) burst(t *rapid.T, commits int) {
 // Random edits on the State, on a replica and on the model come out the same,
 // and views, snapshots and thrown away clones do not disturb that. Red under
 // mutant.SkipCommitOrderCheck, mutant.SkipSequenceCheck, mutant.SkipKeyCheck,
-// mutant.SkipFenceCheck, mutant.SkipLetGo and mutant.SkipCommitEpoch.
+// mutant.SkipFenceCheck and mutant.SkipLetGo.
 func TestStateAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := &machine{state: NewState([16]byte{1}), replica: NewState([16]byte{1}), model: newModel()}

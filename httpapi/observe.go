@@ -21,10 +21,11 @@ const (
 func (s *Server) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		begin := time.Now()
-		res := &response{ResponseWriter: w, conn: http.NewResponseController(w), timeout: s.cfg.WriteTimeout, leaving: &s.drain.leaving}
+		res := s.newResponse(w, r)
 		id := requestID(r)
 		res.Header().Set(requestIDHeader, id)
 		aborted := true
+		defer res.encoding.close() // of an answer that was broken off
 		defer func() {
 			route := chi.RouteContext(r.Context()).RoutePattern()
 			if route == "" {

@@ -35,7 +35,7 @@ const (
 	gzipMagicBytes   = "\x1f\x8b"
 	// zstdDecoderBytes is more than what a zstd decoder takes up beside its
 	// window: a block on its way in and two on their way out.
-	zstdDecoderBytes = 768 << 10
+	zstdDecoderBytes = 512 << 10
 )
 
 // zstdWindows are the sizes of windows that zstd decoders are made for: of what
@@ -99,7 +99,7 @@ func (d *bodyDecoder) Read(p []byte) (int, error) {
 				return 0, io.EOF
 			}
 			if err := d.begin(); err != nil {
-				return 0, cut(err)
+				return 0, err
 			}
 			d.inside, d.begun = true, true
 		}
@@ -124,7 +124,8 @@ func (d *bodyDecoder) member() io.Reader {
 	return d.zstd
 }
 
-// begin reads the header of a member or frame.
+// begin reads the header of a member or frame. io.EOF is for a body that ends with
+// what is to be skipped.
 func (d *bodyDecoder) begin() error {
 	if d.coding == codingZstd {
 		return d.beginFrame()
@@ -137,11 +138,11 @@ func (d *bodyDecoder) begin() error {
 		d.release = release
 		d.gzip = gzipDecoders.Get().(*gzip.Reader)
 	}
-	if magic, err := d.in.Peek(len(gzipMagicBytes)); err != nil {
+	if magic, err := d.in.Peek(len(gzipMagicBytes)); err != nil || string(magic) != gzipMagicBytes {
 		return noMagic(magic, gzipMagicBytes, err)
 	}
 	if err := d.gzip.Reset(d.in); err != nil {
-		return err
+		return cut(err)
 	}
 	// Left to itself the reader takes a cut header for the end.
 	d.gzip.Multistream(false)
@@ -208,10 +209,10 @@ func (d *bodyDecoder) close() {
 	d.in = nil
 }
 
-// noMagic is the error if err kept the bytes that a member begins with from being
-// there: something else begins there, or the member is cut off.
+// noMagic is the error if what a member begins with is not there: there is something
+// else, or the member is cut off at once.
 func noMagic(begun []byte, magic string, err error) error {
-	if err == io.EOF && !strings.HasPrefix(magic, string(begun)) {
+	if (err == nil || err == io.EOF) && !strings.HasPrefix(magic, string(begun)) {
 		return errMagic
 	}
 	return cut(err)

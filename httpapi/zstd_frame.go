@@ -34,11 +34,14 @@ const (
 // begin reads the header of the next frame, after those that are to be skipped,
 // and returns the window in bytes that decoding it takes. Up to limit bytes may
 // come out, any number if it is negative: errOverLimit tells that the frame says
-// that it holds more.
+// that it holds more, io.EOF that the last one was skipped.
 func (f *zstdFrame) begin(in *bufio.Reader, limit int64) (window uint64, err error) {
 	f.in, f.left, f.last, f.head = in, 0, false, nil
-	for {
+	for skipped := false; ; skipped = true {
 		magic, err := in.Peek(4)
+		if err == io.EOF && len(magic) == 0 && skipped {
+			return 0, io.EOF
+		}
 		if err != nil {
 			return 0, noMagic(magic, zstdMagicBytes, err)
 		}

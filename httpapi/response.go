@@ -101,10 +101,10 @@ func (w *response) begin(status int) coding {
 }
 
 func (w *response) Write(p []byte) (int, error) {
-	switch {
-	case w.status == 0:
+	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
-	case w.encoding.drop:
+	}
+	if w.encoding.drop {
 		return len(p), nil
 	}
 	w.renew()

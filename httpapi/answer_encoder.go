@@ -53,10 +53,11 @@ var encoders = map[coding]*sync.Pool{
 // encoding is how an answer is encoded.
 type encoding struct {
 	wanted  wantedCoding
-	min     int   // bytes from which on it is worth it
-	gate    *gate // of encoders
-	head    bool  // there is no body
-	never   bool  // it goes as it is
+	min     int    // bytes from which on it is worth it
+	gate    *gate  // of encoders
+	full    func() // called if that is full
+	head    bool   // there is no body
+	never   bool   // it goes as it is
 	encoder encoder
 	drop    bool // of what would be encoded there is no body
 }
@@ -97,6 +98,7 @@ func (e *encoding) choose(status int, h http.Header) coding {
 		return identity
 	}
 	if !e.gate.enter(1) {
+		e.full()
 		return identity
 	}
 	h.Set("Content-Encoding", string(e.wanted.coding))

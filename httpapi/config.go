@@ -120,6 +120,8 @@ type Config struct {
 	// ConnectionsMax bounds the open connections. Beyond it requests get 503
 	// with the same exceptions; beyond twice as many, connections are closed.
 	ConnectionsMax int
+	// AccessLog logs every request at level info, not at debug.
+	AccessLog bool
 	// RetryAfter is what a 503 of this package suggests.
 	RetryAfter time.Duration
 }

@@ -89,12 +89,13 @@ func (s *Server) decoderRoom(n int64) (release func(), err error) {
 
 func (s *Server) exchange(w http.ResponseWriter, r *http.Request) *exchange {
 	res := w.(*response)
+	res.body = newBody(s.cfg, r, res.conn)
 	return &exchange{
 		s:    s,
 		w:    res,
 		r:    r,
 		conn: res.conn,
-		body: newBody(s.cfg, r, res.conn),
+		body: res.body,
 		id:   res.Header().Get(requestIDHeader),
 	}
 }

@@ -32,13 +32,20 @@ func (s *Server) observe(next http.Handler) http.Handler {
 				route = "none"
 			}
 			s.metrics.observe(route, r.Method, res, aborted && !res.complete, time.Since(begin))
-			s.logger.LogAttrs(r.Context(), slog.LevelDebug, "request",
+			level := slog.LevelDebug
+			if s.cfg.AccessLog {
+				level = slog.LevelInfo
+			}
+			// Neither the query nor the path as it came: they may hold keys.
+			s.logger.LogAttrs(r.Context(), level, "request",
 				slog.String("request_id", id),
+				slog.String("remote", r.RemoteAddr),
 				slog.String("method", r.Method),
 				slog.String("route", route),
 				slog.String("topic", chi.URLParam(r, "topic")),
 				slog.Int("status", res.status),
 				slog.Bool("aborted", aborted && !res.complete),
+				slog.Int64("received", res.received()),
 				slog.Int64("bytes", res.written),
 				slog.Duration("elapsed", time.Since(begin)),
 			)

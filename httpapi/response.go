@@ -16,6 +16,7 @@ type response struct {
 	timeout  time.Duration
 	leaving  *atomic.Bool // the answer is to be the last of its connection
 	encoding encoding
+	body     *body // of the request; nil before a handler has it
 
 	status   int // 0 until the header is written
 	written  int64
@@ -34,6 +35,7 @@ func (s *Server) newResponse(w http.ResponseWriter, r *http.Request) *response {
 			wanted: acceptedCoding(r),
 			min:    s.cfg.EncodeBytesMin,
 			gate:   s.encoders,
+			full:   s.metrics.unencoded.Inc,
 			head:   r.Method == http.MethodHead,
 		},
 	}
@@ -49,6 +51,14 @@ func (w *response) stream(timeout time.Duration) {
 
 // asItIs says that the answer must not be encoded.
 func (w *response) asItIs() { w.encoding.never = true }
+
+// received is how many bytes of the request's body came.
+func (w *response) received() int64 {
+	if w.body == nil {
+		return 0
+	}
+	return w.body.total
+}
 
 // Unwrap lets http.ResponseController find the connection.
 func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }

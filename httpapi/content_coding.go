@@ -81,38 +81,40 @@ type wantedCoding struct {
 // knows. An answer that cannot be encoded goes without, also where identity is
 // refused: 406 would help nobody.
 func acceptedCoding(r *http.Request) wantedCoding {
-	elements := listed(r.Header.Values("Accept-Encoding"))
 	const unlisted = -1.0
-	qualities := map[coding]float64{identity: unlisted, codingGzip: unlisted, codingZstd: unlisted}
-	others := unlisted
-	for _, element := range elements {
+	plain, gzip, zstd, others := unlisted, unlisted, unlisted, unlisted
+	for _, element := range listed(r.Header["Accept-Encoding"]) {
 		name, q, ok := parseQuality(element)
 		if !ok {
 			continue
 		}
 		if name == "*" {
 			others = max(others, q)
-		} else if c, known := parseCoding(name); known {
-			qualities[c] = max(qualities[c], q)
+			continue
+		}
+		switch c, known := parseCoding(name); {
+		case !known:
+		case c == codingGzip:
+			gzip = max(gzip, q)
+		case c == codingZstd:
+			zstd = max(zstd, q)
+		default:
+			plain = max(plain, q)
 		}
 	}
-	if qualities[codingGzip] == unlisted {
-		qualities[codingGzip] = others
+	if gzip == unlisted {
+		gzip = others
 	}
-	plain := qualities[identity]
-	if plain == unlisted && others == 0 {
-		plain = 0
-	}
+	refused := plain == 0 || plain == unlisted && others == 0
+	// Of what is wanted as much as no coding at all, a coding is chosen.
 	best := identity
-	quality := max(plain, 0)
-	for _, c := range []coding{codingZstd, codingGzip} {
-		q := qualities[c]
-		// Of what is wanted as much as no coding at all, a coding is chosen.
-		if q > quality || q > 0 && q == quality && best == identity {
-			best, quality = c, q
-		}
+	switch least := max(plain, 0); {
+	case zstd > 0 && zstd >= gzip && zstd >= least:
+		best = codingZstd
+	case gzip > 0 && gzip >= least:
+		best = codingGzip
 	}
-	return wantedCoding{coding: best, strict: best != identity && plain == 0}
+	return wantedCoding{coding: best, strict: best != identity && refused}
 }
 
 // parseQuality takes an element of Accept-Encoding apart, as in "gzip;q=0.5".

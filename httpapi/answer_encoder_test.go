@@ -7,7 +7,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -310,16 +309,12 @@ func TestEncodersTakeWhatIsSaid(t *testing.T) {
 	for c := range encoders {
 		for name, plain := range map[string][]byte{"noise": noise, "text": text} {
 			e := encoding{wanted: wantedCoding{coding: c}, gate: newGate(1)}
-			runtime.GC() // twice, so that nothing is left in the pool
-			runtime.GC()
-			var before, after runtime.MemStats
-			runtime.ReadMemStats(&before)
+			before := heap()
 			e.gate.enter(1)
 			e.open(c, io.Discard)
 			_, err := e.encoder.Write(plain)
-			runtime.ReadMemStats(&after)
+			took := heap() - before
 			e.close()
-			took := after.TotalAlloc - before.TotalAlloc
 			t.Logf("%s, %s: %d KiB", c, name, took>>10)
 			if err != nil || took > EncoderBytes {
 				t.Errorf("%s, %s: %d bytes, %v", c, name, took, err)

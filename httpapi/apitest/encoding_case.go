@@ -135,6 +135,7 @@ func encodingCases() []Case {
 	bad("gzip length", asGzip, wrong(-4), "checksum")
 	bad("gzip block type", asGzip, slices.Concat(zipped[:10], []byte{7}, zipped[11:]), "damaged")
 	bad("gzip and a cut one", asGzip, slices.Concat(zipped, zipped[:7]), "too early")
+	bad("gzip and one cut within its name", asGzip, slices.Concat(zipped, []byte{0x1f, 0x8b, 8, 8, 0, 0, 0, 0, 0, 0xff, 'n'}), "too early")
 	bad("gzip of empty ones", asGzip, bytes.Repeat(gzipOf(nil), 20_000), "nothing")
 	bad("x-gzip that is none", "Content-Encoding: x-gzip", []byte("a"), "header")
 	bad("deflate for gzip", asGzip, []byte{0x78, 0x9c, 0x4b, 4, 0, 0, 0x62, 0, 0x62}, "header")

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -39,6 +40,10 @@ type Config struct {
 	// nothing travels on them; 64 by default. It has no meaning with an
 	// HTTPClient.
 	Connections int
+
+	// DialContext connects; by default over the network. It has no meaning with
+	// an HTTPClient.
+	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 
 	// RequestTimeout bounds one attempt at one request, beyond the time that a
 	// fetch is told to wait for records; 40 s by default.
@@ -94,7 +99,11 @@ func New(cfg Config) (*Client, error) {
 		userAgent:      orDefault(cfg.UserAgent, defaultUserAgent),
 	}
 	if c.http == nil {
-		c.http, c.ownsHTTP = &http.Client{Transport: Transport(orDefault(cfg.Connections, defaultConnections))}, true
+		transport := Transport(orDefault(cfg.Connections, defaultConnections))
+		if cfg.DialContext != nil {
+			transport.DialContext = cfg.DialContext
+		}
+		c.http, c.ownsHTTP = &http.Client{Transport: transport}, true
 	}
 	return c, nil
 }

@@ -128,9 +128,6 @@ func (cfg ProducerConfig) Validate() error {
 }
 
 func (cfg ProducerConfig) withDefaults() ProducerConfig {
-	if cfg.Partitioner == nil {
-		cfg.Partitioner = KeyPartitioner
-	}
 	cfg.Linger = max(0, orDefault(cfg.Linger, defaultLinger))
 	cfg.BatchBytes = orDefault(cfg.BatchBytes, defaultBatchBytes)
 	cfg.BufferBytes = orDefault(cfg.BufferBytes, max(defaultBufferBytes, 4*int64(cfg.BatchBytes)))
@@ -154,10 +151,12 @@ type Producer struct {
 	running  sync.WaitGroup // lanes, and look-ups of topics
 	identity identity
 
-	mu      sync.Mutex // guards all below, and what lanes name
-	topics  map[string]*route
-	closed  bool
-	failure error // the first since the last Flush
+	mu       sync.Mutex // guards all below, and what lanes name
+	topics   map[string]*route
+	closed   bool
+	failure  error // the first since the last Flush
+	onTheWay int   // batches that are sealed and not completed
+	waiting  int   // that want room
 }
 
 // route is a topic as a Producer knows it. The Producer's lock guards it.
@@ -198,18 +197,31 @@ func (p *Producer) Produce(ctx context.Context, r Record) (Delivery, error) {
 	if r.Topic == "" {
 		r.Topic = p.cfg.Topic
 	}
-	route, err := p.route(ctx, r.Topic)
-	if err != nil {
+	weight := p.weight(size)
+	for p.room.TryAcquire(weight) {
+		// There is room, and mostly the topic is known: no more than one lock.
+		d, known, err := p.put(&r, size)
+		if known {
+			return d, err
+		}
+		p.room.Release(weight)
+		if err := p.await(ctx, func(ctx context.Context) error { return p.look(ctx, r.Topic) }); err != nil {
+			return Delivery{}, err
+		}
+	}
+	if err := p.acquire(ctx, weight); err != nil {
 		return Delivery{}, err
 	}
-	if err := p.acquire(ctx, p.weight(size)); err != nil {
-		return Delivery{}, err
+	for {
+		d, known, err := p.put(&r, size)
+		if known {
+			return d, err
+		}
+		if err := p.await(ctx, func(ctx context.Context) error { return p.look(ctx, r.Topic) }); err != nil {
+			p.room.Release(weight)
+			return Delivery{}, err
+		}
 	}
-	d, err := p.put(route, &r, size)
-	if err != nil {
-		p.room.Release(p.weight(size))
-	}
-	return d, err
 }
 
 // batchSlack is what a batch takes besides its records.
@@ -218,45 +230,100 @@ const batchSlack = 1 << 10
 // weight is what a record takes of BufferBytes.
 func (p *Producer) weight(size int) int64 { return min(int64(size), p.cfg.BufferBytes) }
 
-// acquire waits for room. Who waits for it does not also wait for Linger.
-func (p *Producer) acquire(ctx context.Context, n int64) error {
-	if p.room.TryAcquire(n) {
-		return nil
-	}
-	p.mu.Lock()
-	for _, route := range p.topics {
-		for _, lane := range route.lanes {
-			p.sealLocked(route, lane)
-		}
-	}
-	p.mu.Unlock()
+// await calls something that ends when ctx does, or the Producer stops.
+func (p *Producer) await(ctx context.Context, something func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(p.stopping, func() { cancel(context.Cause(p.stopping)) })()
-	if err := p.room.Acquire(ctx, n); err != nil {
+	err := something(ctx)
+	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return nil
+	return err
 }
 
-// put adds a record to the open batch of its partition.
-func (p *Producer) put(route *route, r *Record, size int) (Delivery, error) {
+// acquire waits for room.
+func (p *Producer) acquire(ctx context.Context, n int64) error {
+	p.mu.Lock()
+	p.waiting++
+	p.relieveLocked()
+	p.mu.Unlock()
+	err := p.await(ctx, func(ctx context.Context) error { return p.room.Acquire(ctx, n) })
+	p.mu.Lock()
+	p.waiting--
+	p.mu.Unlock()
+	return err
+}
+
+// relieveLocked sends what is open if somebody waits for room, and nothing else
+// will make some.
+func (p *Producer) relieveLocked() {
+	if p.waiting == 0 || p.onTheWay > 0 {
+		return
+	}
+	for _, route := range p.topics {
+		for _, l := range route.lanes {
+			p.sealLocked(route, l)
+		}
+	}
+}
+
+// put adds a record to the open batch of its partition, if its topic is known.
+// On an error it gives the record's room back.
+func (p *Producer) put(r *Record, size int) (d Delivery, known bool, err error) {
+	now := time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
-		return Delivery{}, ErrProducerClosed
+	route := p.topics[r.Topic]
+	var l *lane
+	switch {
+	case p.closed:
+		err = ErrProducerClosed
+	case p.stopping.Err() != nil:
+		err = context.Cause(p.stopping)
+	case r.Topic == "":
+		err = invalidArgument("neither the record nor the producer names a topic")
+	case route == nil:
+		return Delivery{}, false, nil
+	default:
+		p.refreshLocked(r.Topic, route, now)
+		l, err = p.laneLocked(route, r, size)
 	}
-	if p.stopping.Err() != nil {
-		return Delivery{}, context.Cause(p.stopping)
+	if err != nil {
+		p.room.Release(p.weight(size))
+		return Delivery{}, true, err
 	}
-	partitions := route.partitions
-	partition := p.cfg.Partitioner(r, partitions)
+	if l.open == nil {
+		l.open = newBatch(r.Topic, l.partition, now)
+		l.pending = append(l.pending, l.open.outcome)
+	}
+	index := l.open.add(r, size, now)
+	l.open.weight += p.weight(size)
+	d = Delivery{outcome: l.open.outcome, index: index}
+	if l.open.size >= int64(p.cfg.BatchBytes) {
+		p.sealLocked(route, l)
+	} else if index == 0 {
+		l.wakeLocked()
+	}
+	return d, true, nil
+}
+
+// laneLocked finds where a record goes, and closes the batch there if it has no
+// place for it.
+func (p *Producer) laneLocked(route *route, r *Record, size int) (*lane, error) {
+	var partition int32
+	if p.cfg.Partitioner == nil {
+		partition = KeyPartitioner(r, route.partitions)
+	} else {
+		shown := *r // only what is shown to others goes to the heap
+		partition = p.cfg.Partitioner(&shown, route.partitions)
+	}
 	anywhere := partition == AnyPartition
 	if anywhere {
 		partition = route.sticky
 	}
-	if partition < 0 || partition >= partitions {
-		return Delivery{}, invalidArgument("topic %s has partitions 0 to %d, not %d", r.Topic, partitions-1, partition)
+	if partition < 0 || partition >= route.partitions {
+		return nil, invalidArgument("topic %s has partitions 0 to %d, not %d", r.Topic, route.partitions-1, partition)
 	}
 	l := route.lanes[partition]
 	if l.open != nil && (l.open.size+int64(size) > int64(p.cfg.BatchBytes) || l.open.count == batchRecordsMax) {
@@ -265,20 +332,7 @@ func (p *Producer) put(route *route, r *Record, size int) (Delivery, error) {
 			l = route.lanes[route.sticky]
 		}
 	}
-	now := time.Now()
-	if l.open == nil {
-		l.open = newBatch(r.Topic, l.partition, now)
-		l.pending = append(l.pending, l.open.outcome)
-	}
-	index := l.open.add(r, size, now)
-	l.open.weight += p.weight(size)
-	d := Delivery{outcome: l.open.outcome, index: index}
-	if l.open.size >= int64(p.cfg.BatchBytes) {
-		p.sealLocked(route, l)
-	} else if index == 0 {
-		l.wakeLocked()
-	}
-	return d, nil
+	return l, nil
 }
 
 // sealLocked closes the open batch of a partition, if there is one. Records
@@ -289,46 +343,25 @@ func (p *Producer) sealLocked(route *route, l *lane) {
 	}
 	l.sealed = append(l.sealed, l.open)
 	l.open = nil
+	p.onTheWay++
 	if route.sticky == l.partition {
 		route.sticky = (route.sticky + 1) % route.partitions
 	}
 	l.wakeLocked()
 }
 
-// route returns a topic, looked up if it is a new one, and in the background if
-// that is some time ago.
-func (p *Producer) route(ctx context.Context, topic string) (*route, error) {
-	if topic == "" {
-		return nil, invalidArgument("neither the record nor the producer names a topic")
+// refreshLocked looks a topic up in the background, if that was some time ago.
+func (p *Producer) refreshLocked(topic string, r *route, now time.Time) {
+	if r.looking || now.Before(r.fresh) {
+		return
 	}
-	p.mu.Lock()
-	r := p.topics[topic]
-	if p.closed {
-		r = nil
-	}
-	if r != nil && !r.looking && time.Now().After(r.fresh) {
-		r.looking = true
-		p.running.Go(func() {
-			// Without an answer the old one is good enough for some time.
-			_, _ = p.look(p.stopping, topic)
-		})
-	}
-	closed := p.closed
-	p.mu.Unlock()
-	if closed {
-		return nil, ErrProducerClosed
-	}
-	if r != nil {
-		return r, nil
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(p.stopping, func() { cancel(context.Cause(p.stopping)) })()
-	return p.look(ctx, topic)
+	r.looking = true
+	// Without an answer the old one is good enough for some time.
+	p.running.Go(func() { _ = p.look(p.stopping, topic) })
 }
 
 // look asks how many partitions a topic has.
-func (p *Producer) look(ctx context.Context, topic string) (*route, error) {
+func (p *Producer) look(ctx context.Context, topic string) error {
 	t, err := p.client.WithRetryTimeout(p.cfg.DeliveryTimeout).OpenTopic(ctx, topic)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -338,7 +371,7 @@ func (p *Producer) look(ctx context.Context, topic string) (*route, error) {
 		r.looking, r.fresh = false, now.Add(topicMaxAge)
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if r == nil {
 		r = &route{sticky: rand.Int32N(t.Partitions), fresh: now.Add(topicMaxAge)}
@@ -349,7 +382,7 @@ func (p *Producer) look(ctx context.Context, topic string) (*route, error) {
 	for n := int32(len(r.lanes)); n < t.Partitions; n++ {
 		r.lanes = append(r.lanes, newLane(p, topic, n))
 	}
-	return r, nil
+	return nil
 }
 
 // lookAgain has a topic looked up before its time: it may have been created
@@ -463,6 +496,8 @@ func (p *Producer) completed(l *lane, b *batch, failed *DeliveryError) {
 	if i := slices.Index(l.pending, o); i >= 0 {
 		l.pending = slices.Delete(l.pending, i, i+1)
 	}
+	p.onTheWay--
+	p.relieveLocked()
 	p.mu.Unlock()
 	close(o.done)
 	p.room.Release(b.weight)

@@ -302,7 +302,10 @@ func TestReaderGoesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	seen := map[string]int{}
-	for len(seen) < 500 {
+	for loops := 0; len(seen) < 500; loops++ {
+		if loops > 500 {
+			t.Fatal("the loops do not go on")
+		}
 		n := 0
 		for record, err := range r.Records(ctx) {
 			if err != nil {

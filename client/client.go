@@ -64,7 +64,7 @@ func (cfg Config) Validate() error {
 	case err != nil:
 		return err
 	case cfg.Connections < 0:
-		return errors.New("Connections is below 0")
+		return errors.New("number of Connections is below 0")
 	case cfg.RequestTimeout < 0:
 		return errors.New("RequestTimeout is below 0")
 	}

@@ -345,12 +345,3 @@ func (l *fakeLog) land(r *http.Request, name string, partition int32, body []byt
 	}
 	return replyJSON(r, status, map[string]any{"results": []any{answer}})
 }
-
-// raise has another process take a producer id over.
-func (l *fakeLog) raise(id int64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err := l.apply(catalog.RaiseEpoch{Producer: id}).Err; err != nil {
-		panic(err)
-	}
-}

@@ -114,7 +114,7 @@ func (cfg ProducerConfig) Validate() error {
 	case cfg.Acks == AcksOne && cfg.InFlight != 1:
 		return errors.New("AcksOne goes with an InFlight of 1 only")
 	case cfg.Acks > AcksOne:
-		return fmt.Errorf("Acks %d is not one there is", cfg.Acks)
+		return fmt.Errorf("value %d of Acks is not one there is", cfg.Acks)
 	case cfg.Acks == AcksOne && cfg.ProducerID != nil:
 		return errors.New("AcksOne goes without a ProducerID")
 	case cfg.ProducerID != nil && *cfg.ProducerID < 0:

@@ -408,6 +408,76 @@ func TestProducerWaitsForRoom(t *testing.T) {
 	})
 }
 
+// TestProducerMakesRoom: where only open batches take room, they do not wait for
+// Linger while somebody waits for it.
+func TestProducerMakesRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newFakeLog()
+		l.create("t", 2)
+		p, err := l.client(t).NewProducer(ProducerConfig{
+			Topic: "t", Partitioner: ManualPartitioner, BatchBytes: 8 << 10, BufferBytes: 16 << 10, Linger: time.Hour,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		for i, size := range []int{5 << 10, 5 << 10, 10 << 10} {
+			if _, err := p.Produce(t.Context(), Record{Partition: int32(i % 2), Value: make([]byte, size)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if took := time.Since(began); took != 0 {
+			t.Errorf("waited for %s", took)
+		}
+		if err := p.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// TestProducerGivesUp: a record that is not acknowledged in time fails, and what is
+// told of it is what is known.
+func TestProducerGivesUp(t *testing.T) {
+	for kind, unknown := range map[faultKind]bool{faultBusy: false, faultRefused: false, faultTaken: true, faultHang: true} {
+		synctest.Test(t, func(t *testing.T) {
+			l := newFakeLog()
+			l.create("t", 1)
+			failing := true
+			l.fault = func(int) fault {
+				if failing {
+					return fault{kind: kind}
+				}
+				return fault{}
+			}
+			p, err := l.client(t).NewProducer(ProducerConfig{Topic: "t", DeliveryTimeout: 10 * time.Second})
+			if err != nil {
+				t.Fatal(err)
+			}
+			began := time.Now()
+			_, err = p.ProduceSync(t.Context(), Record{Value: []byte("a")})
+			if took := time.Since(began); !errors.Is(err, ErrDeliveryTimeout) || took < 10*time.Second || took > 11*time.Second {
+				t.Errorf("fault %d: %v after %s", kind, err, took)
+			}
+			if IsOutcomeUnknown(err) != unknown || HadNoEffect(err) == unknown {
+				t.Errorf("fault %d: %v", kind, err)
+			}
+			var failed *DeliveryError
+			if !errors.As(err, &failed) || failed.Topic != "t" || failed.Records != 1 {
+				t.Errorf("fault %d: %v", kind, err)
+			}
+			failing = false
+			if _, err := p.ProduceSync(t.Context(), Record{Value: []byte("b")}); err != nil {
+				t.Errorf("fault %d: the next record: %v", kind, err)
+			}
+			_ = p.Close(t.Context())
+			l.late.Wait()
+			if records := l.records("t", 0); string(records[len(records)-1].Value) != "b" {
+				t.Errorf("fault %d: %d records", kind, len(records))
+			}
+		})
+	}
+}
+
 // TestProducerLingers: a batch waits for Linger and no longer, a full one not at
 // all, and Flush ends the wait.
 func TestProducerLingers(t *testing.T) {

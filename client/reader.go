@@ -56,7 +56,7 @@ func (cfg ReaderConfig) Validate() error {
 	case cfg.FetchBytes < 1 || cfg.FetchBytes > FetchBytesMax:
 		return errors.New("FetchBytes is not between 1 and 64 MiB")
 	case cfg.Wait < 0 || cfg.Wait > fetchWaitMax:
-		return errors.New("Wait is not between 0 and 30 s")
+		return errors.New("time to Wait is not between 0 and 30 s")
 	case cfg.Requests < 1 || cfg.Requests > followMax:
 		return errors.New("Requests is not between 1 and 1024")
 	case cfg.From.kind == positionOffset && cfg.From.offset < 0 || cfg.To.kind == positionOffset && cfg.To.offset < 0:

@@ -120,7 +120,7 @@ func (cfg ProducerConfig) Validate() error {
 	case cfg.ProducerID != nil && *cfg.ProducerID < 0:
 		return errors.New("ProducerID is below 0")
 	case cfg.Requests < 1 || cfg.Requests > requestsMax:
-		return errors.New("Requests is not between 1 and 1024")
+		return errors.New("number of Requests is not between 1 and 1024")
 	case cfg.DeliveryTimeout < 0 || cfg.DeliveryTimeout > deliveryTimeoutMax:
 		return errors.New("DeliveryTimeout is not between 0 and 12 h")
 	}

@@ -58,7 +58,7 @@ func (cfg ReaderConfig) Validate() error {
 	case cfg.Wait < 0 || cfg.Wait > fetchWaitMax:
 		return errors.New("time to Wait is not between 0 and 30 s")
 	case cfg.Requests < 1 || cfg.Requests > followMax:
-		return errors.New("Requests is not between 1 and 1024")
+		return errors.New("number of Requests is not between 1 and 1024")
 	case cfg.From.kind == positionOffset && cfg.From.offset < 0 || cfg.To.kind == positionOffset && cfg.To.offset < 0:
 		return errors.New("an offset is below 0")
 	}

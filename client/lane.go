@@ -152,7 +152,8 @@ func (l *lane) whyNot(err error) error {
 // way it returns when the request is out, so that the next comes after it.
 func (l *lane) send(b *batch) {
 	p := l.producer
-	ctx, cancel := context.WithDeadline(p.stopping, b.born.Add(p.cfg.DeliveryTimeout))
+	deadline := b.born.Add(p.cfg.DeliveryTimeout)
+	ctx, cancel := context.WithDeadline(p.stopping, deadline)
 	l.underWay++
 	b.oldest = l.window[0] == b
 	r, err := l.prepare(ctx, b)
@@ -162,6 +163,11 @@ func (l *lane) send(b *batch) {
 		case <-ctx.Done():
 			err = context.Cause(ctx)
 		}
+	}
+	if err == nil && !time.Now().Before(deadline) {
+		// What is not begun is known not to have happened.
+		<-p.slots
+		err = context.DeadlineExceeded
 	}
 	if err != nil {
 		cancel()
@@ -226,6 +232,9 @@ func (l *lane) prepare(ctx context.Context, b *batch) (request, error) {
 func (l *lane) answered(a laneAnswer) {
 	l.underWay--
 	b := a.batch
+	if unsent := (*notSentError)(nil); errors.As(a.err, &unsent) && errors.Is(a.err, context.DeadlineExceeded) && b.err != nil {
+		a.err = b.err // says more than that it took too long
+	}
 	if b.err = a.err; a.err != nil {
 		b.unknown = b.unknown || IsOutcomeUnknown(a.err)
 		l.failing = true

@@ -88,5 +88,11 @@ func dial(t testing.TB, partitions int32) (*client.Client, string) {
 	if _, created, err := c.CreateTopic(t.Context(), name, client.TopicSettings{Partitions: partitions}); err != nil || !created {
 		t.Fatalf("create topic: %v, %v", created, err)
 	}
+	t.Cleanup(func() {
+		// Another run of the same test wants the name again.
+		if err := c.DeleteTopic(context.Background(), name); err != nil && !errors.Is(err, client.ErrTopicNotFound) {
+			t.Error(err)
+		}
+	})
 	return c, name
 }

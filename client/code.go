@@ -16,6 +16,7 @@ const (
 	ErrInvalidConfig              Code = "invalid_config"               // 400: a topic setting is not allowed
 	ErrInvalidPartitions          Code = "invalid_partitions"           // 400: the number of partitions is not allowed
 	ErrInvalidBody                Code = "invalid_body"                 // 400: the body ended early or is wrongly framed
+	ErrInvalidEncoding            Code = "invalid_encoding"             // 400: the body is not what its content encoding says
 	ErrNoRecords                  Code = "no_records"                   // 400: the request holds no records
 	ErrNeedsAcksAll               Code = "needs_acks_all"               // 400: the request needs acks=all
 	ErrNeedsPartition             Code = "needs_partition"              // 400: the request must name a partition in its path

@@ -212,7 +212,7 @@ func TestDocumentHasTheLimits(t *testing.T) {
 		{ofQuery("GET", records, "min_bytes"), "maximum", int64(cfg.FetchBytesMax)},
 		{ofQuery("GET", records, "max_wait_ms"), "maximum", cfg.FetchWaitMax.Milliseconds()},
 		{ofQuery("POST", records, "Idempotency-Key"), "maxLength", idempotencyKeyLenMax},
-		{ofQuery("GET", records, "X-Request-Id"), "maxLength", requestIDLenMax},
+		{"/components/headers/RequestId/schema", "maxLength", requestIDLenMax},
 		{schema("TopicName"), "maxLength", topicNameLenMax},
 		{schema("Topic", "properties", "partitions"), "maximum", int64(cfg.PartitionsMax)},
 		{schema("TopicSettings", "properties", "partitions"), "maximum", int64(cfg.PartitionsMax)},

@@ -98,11 +98,3 @@ func (n node) resolve() node {
 	}
 	return at
 }
-
-// described returns what is said of n, beside its $ref or where that leads.
-func (n node) described() string {
-	if text := n.get("description").text(); text != "" {
-		return text
-	}
-	return n.resolve().get("description").text()
-}

@@ -136,6 +136,67 @@ type Append struct {
 	Producer recordbatch.Producer
 }
 
+// JoinGroup adds a member to a group, and makes the group if it is not there. An
+// id that is a member already begins anew with the same partitions: whoever had
+// it before is fenced, and a join whose outcome is unknown can be sent again.
+// The Result has the epoch with which the member joined, which is acknowledged
+// with that. Topics that are not there yet count once they are.
+type JoinGroup struct {
+	Group            string
+	Member           string
+	ClientID         string
+	Topics           []string // distinct, in order
+	Strategy         Strategy
+	SessionTimeoutMs int32
+}
+
+// SyncMember acknowledges a member's newest assignment: it has let go of what
+// is not in it. An epoch that is not the newest is a *RebalanceError.
+type SyncMember struct {
+	Group  string
+	Member string
+	Epoch  int64
+}
+
+// KeepMember renews a member's lease. It changes nothing; the leader that
+// applies it notes it.
+type KeepMember struct {
+	Group  string
+	Member string
+	Epoch  int64
+}
+
+// RemoveMember takes a member out of its group, unless it has joined again
+// after Epoch; 0 is any.
+type RemoveMember struct {
+	Group  string
+	Member string
+	Epoch  int64
+}
+
+// CommitOffsets notes how far a group has come, all of it or nothing. A member
+// commits in partitions that it holds, under an epoch that it has acknowledged or
+// is to acknowledge. Without a member the group must have none.
+type CommitOffsets struct {
+	Group   string
+	Member  string
+	Epoch   int64
+	Offsets []GroupOffset
+}
+
+// GroupOffset is an offset to commit.
+type GroupOffset struct {
+	Partition TopicPartition
+	Offset    Offset // NoOffset forgets what was committed
+	Metadata  string
+}
+
+// NoOffset is a GroupOffset that takes a committed offset away.
+const NoOffset Offset = -1
+
+// DeleteGroup forgets a group that has no members, with its offsets.
+type DeleteGroup struct{ Group string }
+
 // Forwarded says that the Count edits after it in the journal entry came from
 // another node: they are those from First on of the request Seq of Session. By
 // it that node finds their results, whatever became of the leader's answer. It
@@ -164,3 +225,9 @@ func (Expire) edit()             {}
 func (CommitSegment) edit()      {}
 func (RaiseLevel) edit()         {}
 func (Forwarded) edit()          {}
+func (JoinGroup) edit()          {}
+func (SyncMember) edit()         {}
+func (KeepMember) edit()         {}
+func (RemoveMember) edit()       {}
+func (CommitOffsets) edit()      {}
+func (DeleteGroup) edit()        {}

@@ -26,6 +26,12 @@ const (
 	kindRaiseEpoch
 	kindSetFence
 	kindKeepNode
+	kindJoinGroup
+	kindSyncMember
+	kindKeepMember
+	kindRemoveMember
+	kindCommitOffsets
+	kindDeleteGroup
 	kindEnd // one above the newest
 )
 
@@ -116,6 +122,19 @@ func appendBareEdit(dst []byte, e Edit) ([]byte, *commitLayout) {
 		dst = append(dst, kindKeepNode)
 		dst = append(dst, e.Node[:]...)
 		dst = appendBool(dst, e.HasWAL)
+	case JoinGroup:
+		dst = appendJoin(append(dst, kindJoinGroup), &e)
+	case SyncMember:
+		dst = appendMember(append(dst, kindSyncMember), e.Group, e.Member, e.Epoch)
+	case KeepMember:
+		dst = appendMember(append(dst, kindKeepMember), e.Group, e.Member, e.Epoch)
+	case RemoveMember:
+		dst = appendMember(append(dst, kindRemoveMember), e.Group, e.Member, e.Epoch)
+	case CommitOffsets:
+		dst = appendMember(append(dst, kindCommitOffsets), e.Group, e.Member, e.Epoch)
+		dst = appendOffsets(dst, e.Offsets)
+	case DeleteGroup:
+		dst = appendString(append(dst, kindDeleteGroup), e.Group)
 	case Forwarded:
 		dst = append(dst, kindForwarded)
 		dst = append(dst, e.Session[:]...)
@@ -214,6 +233,27 @@ func (r *wireReader) bareEdit() (Edit, *commitLayout) {
 		}
 	case kindKeepNode:
 		edit = KeepNode{Node: r.id(), HasWAL: r.bool()}
+	case kindJoinGroup:
+		edit = r.join()
+	case kindSyncMember:
+		e := SyncMember{}
+		e.Group, e.Member, e.Epoch = r.member()
+		edit = e
+	case kindKeepMember:
+		e := KeepMember{}
+		e.Group, e.Member, e.Epoch = r.member()
+		edit = e
+	case kindRemoveMember:
+		e := RemoveMember{}
+		e.Group, e.Member, e.Epoch = r.member()
+		edit = e
+	case kindCommitOffsets:
+		e := CommitOffsets{}
+		e.Group, e.Member, e.Epoch = r.member()
+		e.Offsets = r.offsets()
+		edit = e
+	case kindDeleteGroup:
+		edit = DeleteGroup{Group: r.string()}
 	case kindForwarded:
 		edit = Forwarded{Session: Session(r.id()), Seq: r.uvarint(), First: r.number(), Count: r.number()}
 	case 0:

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"runtime"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -168,10 +169,123 @@ func TestKeyedEditsGolden(t *testing.T) {
 	}
 }
 
+// sampleGroupEdits returns what came with feature level 3.
+func sampleGroupEdits() ([]Edit, []Result) {
+	var edits []Edit
+	var results []Result
+	add := func(e Edit, r Result) {
+		edits, results = append(edits, e), append(results, r)
+	}
+	join := JoinGroup{
+		Group: "mappers", Member: "m-1", ClientID: "host-7", Topics: []string{"lakes", "rivers"},
+		Strategy: RangeStrategy, SessionTimeoutMs: 30_000,
+	}
+	add(join, Result{Epoch: 900, Created: true})
+	add(join, Result{Epoch: 901})
+	add(JoinGroup{Group: "mappers", Member: "m-2", Topics: []string{"rivers"}, SessionTimeoutMs: 10_000}, Result{Err: ErrGroupStrategy})
+	add(JoinGroup{Group: "mappers", Member: "m-3", Topics: []string{"rivers"}, SessionTimeoutMs: 10_000}, Result{Err: ErrGroupFull})
+	add(JoinGroup{Group: "..", Member: "m-3", SessionTimeoutMs: -1}, Result{Err: invalid(InvalidGroup)})
+	add(SyncMember{Group: "mappers", Member: "m-1", Epoch: 900}, Result{Err: ErrMemberFenced})
+	add(SyncMember{Group: "mappers", Member: "m-1", Epoch: 901}, Result{Err: &RebalanceError{Epoch: 905}})
+	add(KeepMember{Group: "mappers", Member: "m-1", Epoch: 905}, Result{})
+	add(CommitOffsets{Group: "mappers", Member: "m-1", Epoch: 905, Offsets: []GroupOffset{
+		{Partition: partitionOf(1, 0), Offset: 70_000, Metadata: "to the sea"},
+		{Partition: partitionOf(1, 300), Offset: NoOffset},
+		{Partition: partitionOf(2, 0), Offset: 0},
+	}}, Result{})
+	add(CommitOffsets{Group: "mappers", Offsets: []GroupOffset{{Partition: partitionOf(1, 0), Offset: 70_000}}}, Result{Err: ErrGroupNotEmpty})
+	add(CommitOffsets{Group: "mappers"}, Result{Err: invalid(InvalidGroupOffset)})
+	add(CommitOffsets{Group: "others", Offsets: []GroupOffset{{Partition: partitionOf(1, 0), Offset: 70_000}}}, Result{Err: &CommitOffsetError{Index: 0, End: 300}})
+	add(CommitOffsets{Group: "others", Offsets: []GroupOffset{
+		{Partition: partitionOf(1, 0), Offset: 1}, {Partition: partitionOf(1, 9), Offset: 1},
+	}}, Result{Err: &CommitPartitionError{Index: 1, Err: ErrPartitionNotFound}})
+	add(RemoveMember{Group: "mappers", Member: "m-1", Epoch: 905}, Result{})
+	add(RemoveMember{Group: "mappers", Member: "m-1"}, Result{Err: ErrMemberFenced})
+	add(DeleteGroup{Group: "mappers"}, Result{})
+	add(DeleteGroup{Group: "mappers"}, Result{Err: ErrGroupNotFound})
+	return edits, results
+}
+
+func TestGroupEditsGolden(t *testing.T) {
+	edits, results := sampleGroupEdits()
+	payload := AppendEdits(nil, edits, results)
+	golden(t, "group_edits.golden", payload)
+	gotEdits, gotResults, err := DecodeEdits(payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(gotEdits, edits) {
+		t.Errorf("got %+v, want %+v", gotEdits, edits)
+	}
+	if !reflect.DeepEqual(gotResults, results) {
+		t.Errorf("got %+v, want %+v", gotResults, results)
+	}
+	for i, e := range edits {
+		if levelOf(e) != 3 {
+			t.Errorf("%T is of level %d", e, levelOf(e))
+		}
+		if size := len(AppendEdits(nil, edits[i:i+1], results[i:i+1])); size > encodedSizeMax(e) {
+			t.Errorf("%+v takes %d bytes, reserved were %d", e, size, encodedSizeMax(e))
+		}
+	}
+}
+
+// Offsets to commit have one spelling.
+func TestOffsetRunsAreStrict(t *testing.T) {
+	one := []GroupOffset{{Partition: partitionOf(1, 0), Offset: 5, Metadata: "a"}}
+	run := appendOffsets(nil, one)[1:] // without the count of runs
+	for name, test := range map[string]struct {
+		b  []byte
+		ok bool
+	}{
+		"one run":            {append([]byte{1}, run...), true},
+		"a run in two":       {append(append([]byte{2}, run...), run...), false},
+		"an empty run":       {append(append([]byte{1}, run[:16]...), 0, 0, 0, 0), false},
+		"fewer than counted": {append([]byte{2}, run...), false},
+		"many that are not":  {append([]byte{0xff, 0xff, 0xff, 0xff, 0xf}, run...), false},
+	} {
+		r := &wireReader{b: test.b}
+		if got := r.offsets(); (r.err == nil) != test.ok || test.ok && !reflect.DeepEqual(got, one) {
+			t.Errorf("%s: %+v, %v", name, got, r.err)
+		}
+	}
+}
+
+// TestLargestGroupEditsFit: what the limits allow fits into one journal entry.
+func TestLargestGroupEditsFit(t *testing.T) {
+	long := strings.Repeat("n", TopicNameLenMax)
+	join := JoinGroup{Group: long, Member: long, ClientID: strings.Repeat("c", TokenLenMax), SessionTimeoutMs: SessionTimeoutMsMax}
+	for i := range GroupTopicsMax {
+		join.Topics = append(join.Topics, fmt.Sprintf("%0*d", TopicNameLenMax, i))
+	}
+	commit := CommitOffsets{Group: long, Member: long, Epoch: math.MaxInt64}
+	for i := range CommitOffsetsMax {
+		commit.Offsets = append(commit.Offsets, GroupOffset{
+			Partition: TopicPartition{Topic: TopicID{1, byte(i >> 8), byte(i)}, Partition: TopicPartitionsMax}, Offset: math.MaxInt64,
+			Metadata: strings.Repeat("m", CommitMetadataBytesMax/CommitOffsetsMax),
+		})
+	}
+	if !join.valid() || !commit.valid() {
+		t.Fatal("they are not valid")
+	}
+	for _, e := range []Edit{join, commit} {
+		size, bound := len(AppendEdits(nil, []Edit{e}, []Result{{Err: &CommitOffsetError{Index: CommitOffsetsMax, End: math.MaxInt64}}})), encodedSizeMax(e)
+		if size > bound || bound > entryPayloadMax {
+			t.Errorf("%T takes %d bytes, reserved are %d of %d", e, size, bound, entryPayloadMax)
+		}
+	}
+	commit.Offsets[0].Metadata = strings.Repeat("m", OffsetMetadataLenMax)
+	if commit.Offsets[0].Metadata += "m"; commit.valid() {
+		t.Error("metadata may be longer than OffsetMetadataLenMax")
+	}
+}
+
 // Every error that Apply can state survives the journal.
 func TestErrorsRoundTrip(t *testing.T) {
 	errs := append([]error(nil), sentinels[codeTopicNotFound:]...)
 	errs = append(errs, &CommitOrderError{Last: math.MaxUint64}, &SequenceError{Expected: math.MaxInt32}, &OffsetError{End: math.MaxInt64}, &FeatureLevelError{Needed: 2, Level: 1}, &FenceError{}, &FenceError{Token: "a"})
+	errs = append(errs, &RebalanceError{Epoch: math.MaxInt64}, &CommitOffsetError{Index: math.MaxInt32, End: math.MaxInt64},
+		&CommitPartitionError{Index: 1, Err: ErrTopicNotFound}, &CommitPartitionError{Index: 0, Err: ErrPartitionNotFound})
 	for reason := InvalidReason(1); reason < invalidReasonEnd; reason++ {
 		errs = append(errs, invalid(reason))
 		if reason.String() == "" {
@@ -314,7 +428,7 @@ func drawEdit(t *rapid.T) (Edit, Result) {
 		}
 	}
 	anyError := func() error {
-		switch kind := rapid.IntRange(codeTopicNotFound, codeSentinelEnd+5).Draw(t, "error"); kind {
+		switch kind := rapid.IntRange(codeTopicNotFound, codeSentinelEnd+8).Draw(t, "error"); kind {
 		case codeSentinelEnd:
 			return &CommitOrderError{Last: rapid.Uint64().Draw(t, "last")}
 		case codeSentinelEnd + 1:
@@ -327,6 +441,13 @@ func drawEdit(t *rapid.T) (Edit, Result) {
 			return &FeatureLevelError{Needed: rapid.Uint32().Draw(t, "needed"), Level: rapid.Uint32().Draw(t, "level")}
 		case codeSentinelEnd + 5:
 			return &FenceError{Token: rapid.String().Draw(t, "actual token")}
+		case codeSentinelEnd + 6:
+			return &RebalanceError{Epoch: rapid.Int64().Draw(t, "newest epoch")}
+		case codeSentinelEnd + 7:
+			return &CommitOffsetError{Index: int(rapid.Int32Min(0).Draw(t, "index")), End: Offset(rapid.Int64().Draw(t, "end"))}
+		case codeSentinelEnd + 8:
+			missing := rapid.SampledFrom([]error{ErrTopicNotFound, ErrPartitionNotFound}).Draw(t, "missing")
+			return &CommitPartitionError{Index: int(rapid.Int32Min(0).Draw(t, "index")), Err: missing}
 		default:
 			return sentinels[kind]
 		}
@@ -357,7 +478,7 @@ func drawEdit(t *rapid.T) (Edit, Result) {
 		result.More = rapid.Bool().Draw(t, "more")
 		return Expire{}, result
 	case kindRaiseEpoch:
-		result.Producer, result.Epoch = rapid.Int64().Draw(t, "producer"), rapid.Int16().Draw(t, "epoch")
+		result.Producer, result.Epoch = rapid.Int64().Draw(t, "producer"), rapid.Int64().Draw(t, "epoch")
 		return RaiseEpoch{Producer: rapid.Int64().Draw(t, "raised")}, result
 	case kindSetFence:
 		return SetFence{
@@ -368,6 +489,32 @@ func drawEdit(t *rapid.T) (Edit, Result) {
 		return RaiseLevel{Level: rapid.Uint32().Draw(t, "level")}, result
 	case kindKeepNode:
 		return KeepNode{Node: id("id"), HasWAL: rapid.Bool().Draw(t, "wal")}, result
+	case kindJoinGroup:
+		result.Epoch, result.Created = rapid.Int64().Draw(t, "epoch"), rapid.Bool().Draw(t, "created")
+		e := JoinGroup{
+			Group: rapid.String().Draw(t, "group"), Member: rapid.String().Draw(t, "member"), ClientID: rapid.String().Draw(t, "client id"),
+			Strategy: Strategy(rapid.Byte().Draw(t, "strategy")), SessionTimeoutMs: rapid.Int32().Draw(t, "timeout"),
+		}
+		for range rapid.IntRange(0, 3).Draw(t, "topics") {
+			e.Topics = append(e.Topics, rapid.String().Draw(t, "topic"))
+		}
+		return e, result
+	case kindSyncMember:
+		return SyncMember{Group: rapid.String().Draw(t, "group"), Member: rapid.String().Draw(t, "member"), Epoch: rapid.Int64().Draw(t, "epoch")}, result
+	case kindKeepMember:
+		return KeepMember{Group: rapid.String().Draw(t, "group"), Member: rapid.String().Draw(t, "member"), Epoch: rapid.Int64().Draw(t, "epoch")}, result
+	case kindRemoveMember:
+		return RemoveMember{Group: rapid.String().Draw(t, "group"), Member: rapid.String().Draw(t, "member"), Epoch: rapid.Int64().Draw(t, "epoch")}, result
+	case kindCommitOffsets:
+		e := CommitOffsets{Group: rapid.String().Draw(t, "group"), Member: rapid.String().Draw(t, "member"), Epoch: rapid.Int64().Draw(t, "epoch")}
+		for range rapid.IntRange(0, 5).Draw(t, "offsets") {
+			e.Offsets = append(e.Offsets, GroupOffset{
+				Partition: partition(), Offset: Offset(rapid.Int64().Draw(t, "offset")), Metadata: rapid.String().Draw(t, "metadata"),
+			})
+		}
+		return e, result
+	case kindDeleteGroup:
+		return DeleteGroup{Group: rapid.String().Draw(t, "group")}, result
 	case kindForwarded:
 		return Forwarded{
 			Session: Session(id("session")), Seq: rapid.Uint64().Draw(t, "seq"),
@@ -460,6 +607,14 @@ func TestResultsEqual(t *testing.T) {
 		{Topic: topicID(1), Created: true},
 		{Topic: topicID(2)},
 		{Producer: 1},
+		{Epoch: 1},
+		{Epoch: 2},
+		{Epoch: 2, Created: true},
+		{Err: &RebalanceError{Epoch: 1}},
+		{Err: &CommitOffsetError{Index: 1, End: 2}},
+		{Err: &CommitOffsetError{Index: 2, End: 1}},
+		{Err: &CommitPartitionError{Index: 1, Err: ErrTopicNotFound}},
+		{Err: &CommitPartitionError{Index: 1, Err: ErrPartitionNotFound}},
 		{LogStart: 1},
 		{More: true},
 		accepted(),
@@ -487,10 +642,12 @@ func TestResultsEqual(t *testing.T) {
 
 // What DecodeEdits accepts encodes to the same bytes.
 func FuzzDecodeEdits(f *testing.F) {
-	edits, results := sampleEdits()
-	f.Add(AppendEdits(nil, edits, results))
-	for i := range edits {
-		f.Add(AppendEdits(nil, edits[i:i+1], results[i:i+1]))
+	for _, sample := range []func() ([]Edit, []Result){sampleEdits, sampleKeyedEdits, sampleGroupEdits} {
+		edits, results := sample()
+		f.Add(AppendEdits(nil, edits, results))
+		for i := range edits {
+			f.Add(AppendEdits(nil, edits[i:i+1], results[i:i+1]))
+		}
 	}
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		edits, results, err := DecodeEdits(payload)
@@ -503,6 +660,7 @@ func FuzzDecodeEdits(f *testing.F) {
 		// Whatever a journal may hold, Apply does not panic, and what it does
 		// breaks no invariant.
 		s := NewState([16]byte{1})
+		Apply(s, RaiseLevel{Level: FeatureLevel})
 		Apply(s, RegisterNode{Node: nodeID(1)})
 		Apply(s, createTopic(1, "rivers", 4))
 		for _, e := range edits {

@@ -14,10 +14,12 @@ import (
 const (
 	firstLevel uint32 = 1
 	// FeatureLevel is the newest level that this code knows.
-	FeatureLevel uint32 = 2
+	FeatureLevel uint32 = 3
 
 	// levelOfKeys brought idempotency keys, fencing tokens and RaiseEpoch.
 	levelOfKeys uint32 = 2
+	// levelOfGroups brought consumer groups.
+	levelOfGroups uint32 = 3
 )
 
 // ErrNewerLevel is a catalog at a feature level that this code does not know; a
@@ -60,6 +62,8 @@ func levelOf(e Edit) uint32 {
 	switch e := e.(type) {
 	case RaiseEpoch, SetFence:
 		return levelOfKeys
+	case JoinGroup, SyncMember, KeepMember, RemoveMember, CommitOffsets, DeleteGroup:
+		return levelOfGroups
 	case CommitSegment:
 		if e.needsKeys() {
 			return levelOfKeys
@@ -88,6 +92,15 @@ func (e *CommitSegment) needsKeys() bool {
 func (s *State) KeysAllowed() error {
 	if s.level < levelOfKeys {
 		return &FeatureLevelError{Needed: levelOfKeys, Level: s.level}
+	}
+	return nil
+}
+
+// GroupsAllowed returns a *FeatureLevelError if edits of consumer groups would
+// be refused.
+func (s *State) GroupsAllowed() error {
+	if s.level < levelOfGroups {
+		return &FeatureLevelError{Needed: levelOfGroups, Level: s.level}
 	}
 	return nil
 }

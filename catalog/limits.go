@@ -23,6 +23,39 @@ const (
 	RequestKeyAppendsMax = 2_000_000
 	// FencesMax bounds the partitions that have a fencing token.
 	FencesMax = 100_000
+	// GroupsMax bounds the consumer groups.
+	GroupsMax = 100_000
+	// GroupMembersMax bounds the members of one group.
+	GroupMembersMax = 1000
+	// MembersMax bounds the members of all groups.
+	MembersMax = 100_000
+	// GroupTopicsMax bounds the topics to which the members of one group
+	// subscribe, together.
+	GroupTopicsMax = 500
+	// MemberTopicsMax bounds the topics to which all members of all groups
+	// subscribe, counted for each member.
+	MemberTopicsMax = 1_000_000
+	// AssignedPartitionsMax bounds the partitions that all groups divide, counted
+	// for each group.
+	AssignedPartitionsMax = 2_000_000
+	// CommittedOffsetsMax bounds the committed offsets of all groups.
+	CommittedOffsetsMax = 2_000_000
+	// CommitOffsetsMax bounds the offsets of one CommitOffsets.
+	CommitOffsetsMax = 10_000
+	// CommitMetadataBytesMax bounds the metadata of one CommitOffsets, so that
+	// one of CommitOffsetsMax offsets fits into a journal entry.
+	CommitMetadataBytesMax = 1 << 20
+	// OffsetMetadataLenMax bounds what is remembered with one committed offset,
+	// in bytes.
+	OffsetMetadataLenMax = 1024
+	// OffsetMetadataBytesMax bounds what is remembered with all of them.
+	OffsetMetadataBytesMax = 64 << 20
+)
+
+// The bounds of a member's session timeout, in ms.
+const (
+	SessionTimeoutMsMin = 3_000
+	SessionTimeoutMsMax = 30 * 60 * 1000
 )
 
 // ProducerExpiryMs is how long after its last batch, or after it was given out,
@@ -52,6 +85,13 @@ type capacity struct {
 	requestKeys        int
 	requestKeyAppends  int
 	fences             int
+	groups             int
+	groupMembers       int
+	members            int
+	memberTopics       int
+	assigned           int
+	committedOffsets   int
+	metadataBytes      int64
 	expirySteps        int
 }
 
@@ -65,6 +105,13 @@ func defaultCapacity() capacity {
 		requestKeys:        RequestKeysMax,
 		requestKeyAppends:  RequestKeyAppendsMax,
 		fences:             FencesMax,
+		groups:             GroupsMax,
+		groupMembers:       GroupMembersMax,
+		members:            MembersMax,
+		memberTopics:       MemberTopicsMax,
+		assigned:           AssignedPartitionsMax,
+		committedOffsets:   CommittedOffsetsMax,
+		metadataBytes:      OffsetMetadataBytesMax,
 		expirySteps:        expiryStepsMax,
 	}
 }

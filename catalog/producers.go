@@ -283,5 +283,5 @@ func (s *State) raiseEpoch(id int64) Result {
 		return next
 	}
 	s.producers.set(producer{id: id, lastActive: s.time, epoch: highest + 1})
-	return Result{Producer: id, Epoch: highest + 1}
+	return Result{Producer: id, Epoch: int64(highest) + 1}
 }

@@ -123,16 +123,28 @@ func encodedSizeMax(e Edit) int {
 		fixed     = 1024 // any edit without its lists: names are at most 249 bytes
 		perUnit   = 256  // count, key and error
 		perAppend = 160  // every field at its longest, and its result
+		perTopic  = 8    // length of the name
+		perOffset = 48   // a run of its own, every field at its longest
 	)
-	commit, ok := e.(CommitSegment)
-	if !ok {
-		return fixed
-	}
-	size := fixed + perUnit*len(commit.Units)
-	for i := range commit.Units {
-		size += perAppend * len(commit.Units[i].Appends)
-		for j := range commit.Units[i].Appends {
-			size += len(commit.Units[i].Appends[j].Token)
+	size := fixed
+	switch e := e.(type) {
+	case CommitSegment:
+		size += perUnit * len(e.Units)
+		for i := range e.Units {
+			size += perAppend * len(e.Units[i].Appends)
+			for j := range e.Units[i].Appends {
+				size += len(e.Units[i].Appends[j].Token)
+			}
+		}
+	case JoinGroup:
+		size += perTopic * len(e.Topics)
+		for _, topic := range e.Topics {
+			size += len(topic)
+		}
+	case CommitOffsets:
+		size += perOffset * len(e.Offsets)
+		for i := range e.Offsets {
+			size += len(e.Offsets[i].Metadata)
 		}
 	}
 	return size

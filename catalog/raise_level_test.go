@@ -26,7 +26,7 @@ func startOlder(t *testing.T, store *memstore.Store, peers catalog.Peers, addres
 func TestLevelIsRaised(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := memstore.New()
-		for i, test := range []struct{ configured, want uint32 }{{1, 1}, {2, 2}, {1, 2}} {
+		for i, test := range []struct{ configured, want uint32 }{{1, 1}, {2, 2}, {1, 2}, {3, 3}, {2, 3}} {
 			r := start(t, store, func(c *catalog.Config) { c.FeatureLevel = test.configured })
 			r.createTopic(t, string(rune('a'+i)))
 			if level := r.View().Level(); level != test.want {
@@ -85,7 +85,7 @@ func wantStopped(t *testing.T, r *running) {
 	select {
 	case err := <-r.ended:
 		var level *catalog.NewerLevelError
-		if !errors.As(err, &level) || level.Level != 2 || level.Known != 1 {
+		if !errors.As(err, &level) || level.Level != catalog.FeatureLevel || level.Known != 1 {
 			t.Errorf("the older node ended with %v", err)
 		}
 	case <-time.After(time.Minute):

@@ -11,9 +11,9 @@ type Result struct {
 	Err error
 
 	Topic    TopicID      // CreateTopic: the topic that is there now
-	Created  bool         // CreateTopic: it was not there before
+	Created  bool         // CreateTopic, JoinGroup: the topic or member was not there before
 	Producer int64        // AllocateProducerID, RaiseEpoch
-	Epoch    int16        // RaiseEpoch
+	Epoch    int64        // RaiseEpoch: of the producer id; JoinGroup: of the member
 	LogStart Offset       // Trim: the log start that holds now
 	More     bool         // Expire: there are more to forget; send it again
 	Units    []UnitResult // CommitSegment, in the order of its units
@@ -48,6 +48,11 @@ var (
 	ErrObjectExists      = errors.New("object is in the catalog already")
 	ErrKeyReused         = errors.New("the idempotency key was used for another request")
 	ErrTooManyKeys       = errors.New("too many idempotency keys are remembered")
+	ErrGroupNotFound     = errors.New("group not found")
+	ErrGroupNotEmpty     = errors.New("the group has members")
+	ErrGroupStrategy     = errors.New("the group has another strategy")
+	ErrGroupFull         = errors.New("the group has as many members as it may")
+	ErrMemberFenced      = errors.New("the member is not in the group any more")
 	ErrInvalid           = errors.New("invalid edit") // an *InvalidError says why
 )
 
@@ -82,6 +87,38 @@ func (e *FenceError) Error() string {
 	return fmt.Sprintf("fencing token does not match: the partition has %q", e.Token)
 }
 
+// RebalanceError refuses what a member asked for under an assignment that it
+// does not have any more, or in a partition that it does not hold.
+type RebalanceError struct{ Epoch int64 } // of its newest assignment
+
+func (e *RebalanceError) Error() string {
+	return fmt.Sprintf("the member's partitions have changed: its newest epoch is %d", e.Epoch)
+}
+
+// CommitOffsetError refuses to commit an offset that no record can have had yet.
+type CommitOffsetError struct {
+	Index int    // in CommitOffsets
+	End   Offset // of the partition
+}
+
+func (e *CommitOffsetError) Error() string {
+	return fmt.Sprintf("offset to commit, number %d, is above the end offset %d", e.Index, e.End)
+}
+
+// CommitPartitionError is ErrTopicNotFound or ErrPartitionNotFound for one of
+// several offsets.
+type CommitPartitionError struct {
+	Index int // in CommitOffsets
+	Err   error
+}
+
+func (e *CommitPartitionError) Error() string {
+	return fmt.Sprintf("offset to commit, number %d: %v", e.Index, e.Err)
+}
+
+// Unwrap returns Err.
+func (e *CommitPartitionError) Unwrap() error { return e.Err }
+
 // InvalidError refuses an edit that no catalog could carry out.
 type InvalidError struct{ Reason InvalidReason }
 
@@ -106,6 +143,8 @@ const (
 	InvalidProducer                                // negative id, epoch or sequence
 	InvalidOffset                                  // offsets would exceed 63 bits
 	InvalidToken                                   // see ValidToken
+	InvalidGroup                                   // a name, a number of topics, a timeout or a strategy
+	InvalidGroupOffset                             // none, too many, one twice, below NoOffset, or long metadata
 	invalidReasonEnd
 )
 
@@ -120,6 +159,8 @@ var invalidReasons = [invalidReasonEnd]string{
 	InvalidProducer:       "producer",
 	InvalidOffset:         "offset",
 	InvalidToken:          "fencing token",
+	InvalidGroup:          "group or member",
+	InvalidGroupOffset:    "offsets to commit",
 }
 
 func (r InvalidReason) String() string {

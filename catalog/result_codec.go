@@ -36,6 +36,11 @@ const (
 	codeObjectExists
 	codeKeyReused
 	codeTooManyKeys
+	codeGroupNotFound
+	codeGroupNotEmpty
+	codeGroupStrategy
+	codeGroupFull
+	codeMemberFenced
 	codeSentinelEnd // below it and from codeTopicNotFound on, the code says all
 )
 
@@ -47,6 +52,9 @@ const (
 	codeInvalid
 	codeFeatureLevel // only of a forwarded edit's outcome: what it refuses is not in the journal
 	codeFence
+	codeRebalance
+	codeCommitOffset
+	codeCommitPartition
 )
 
 // codeReplayed is that of a unit whose key had landed before.
@@ -65,6 +73,11 @@ var sentinels = [codeSentinelEnd]error{
 	codeObjectExists:      ErrObjectExists,
 	codeKeyReused:         ErrKeyReused,
 	codeTooManyKeys:       ErrTooManyKeys,
+	codeGroupNotFound:     ErrGroupNotFound,
+	codeGroupNotEmpty:     ErrGroupNotEmpty,
+	codeGroupStrategy:     ErrGroupStrategy,
+	codeGroupFull:         ErrGroupFull,
+	codeMemberFenced:      ErrMemberFenced,
 }
 
 // ResultsEqual tells whether a replica's own outcome of an edit is the one that the journal states.
@@ -103,7 +116,7 @@ func appendResult(dst []byte, r *Result, layout *commitLayout) []byte {
 		dst = appendUvarint(dst, uint64(r.LogStart))
 	}
 	if flags&resultHasEpoch != 0 {
-		dst = appendUvarint(dst, uint64(uint16(r.Epoch)))
+		dst = appendUvarint(dst, uint64(r.Epoch))
 	}
 	switch {
 	case len(r.Units) == 0:
@@ -197,6 +210,10 @@ func appendError(dst []byte, err error) []byte {
 		invalid  *InvalidError
 		level    *FeatureLevelError
 		fence    *FenceError
+
+		rebalance       *RebalanceError
+		commitOffset    *CommitOffsetError
+		commitPartition *CommitPartitionError
 	)
 	switch {
 	case errors.As(err, &order):
@@ -212,6 +229,14 @@ func appendError(dst []byte, err error) []byte {
 		return appendUvarint(dst, uint64(level.Level))
 	case errors.As(err, &fence):
 		return appendString(append(dst, codeFence), fence.Token)
+	case errors.As(err, &rebalance):
+		return appendUvarint(append(dst, codeRebalance), uint64(rebalance.Epoch))
+	case errors.As(err, &commitOffset):
+		dst = appendUvarint(append(dst, codeCommitOffset), uint64(commitOffset.Index))
+		return appendUvarint(dst, uint64(commitOffset.End))
+	case errors.As(err, &commitPartition):
+		dst = appendUvarint(append(dst, codeCommitPartition), uint64(commitPartition.Index))
+		return appendError(dst, commitPartition.Err)
 	}
 	panic(fmt.Sprintf("catalog: result with error %v of type %T", err, err))
 }
@@ -235,9 +260,8 @@ func (r *wireReader) result(layout *commitLayout) (result Result) {
 		r.require(result.LogStart != 0)
 	}
 	if flags&resultHasEpoch != 0 {
-		epoch := r.number()
-		r.require(epoch != 0 && epoch <= math.MaxUint16)
-		result.Epoch = int16(epoch)
+		result.Epoch = int64(r.uvarint())
+		r.require(result.Epoch != 0)
 	}
 	result.More = flags&resultMore != 0
 	if flags&resultHasUnits != 0 {
@@ -294,6 +318,13 @@ func (r *wireReader) units(l *commitLayout) []UnitResult {
 	return units
 }
 
+// index reads the number of an item of a list.
+func (r *wireReader) index() int {
+	i := r.number()
+	r.require(i <= math.MaxInt32)
+	return int(i)
+}
+
 func (r *wireReader) error(code byte) error {
 	switch {
 	case r.err != nil:
@@ -313,6 +344,16 @@ func (r *wireReader) error(code byte) error {
 		return &FeatureLevelError{Needed: r.number(), Level: r.number()}
 	case code == codeFence:
 		return &FenceError{Token: r.string()}
+	case code == codeRebalance:
+		return &RebalanceError{Epoch: int64(r.uvarint())}
+	case code == codeCommitOffset:
+		return &CommitOffsetError{Index: r.index(), End: Offset(r.uvarint())}
+	case code == codeCommitPartition:
+		e := &CommitPartitionError{Index: r.index()}
+		missing := r.byte()
+		r.require(missing == codeTopicNotFound || missing == codePartitionNotFound)
+		e.Err = r.error(missing)
+		return e
 	default:
 		r.fail(errOutOfRange)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"hash/crc32"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/wadilog/wadi/internal/segment"
@@ -48,8 +49,34 @@ func sampleKeyedState(tb testing.TB) *State {
 	return f.state
 }
 
+// sampleGroupState adds what came with feature level 3: a group in the middle of
+// a rebalance, one whose members are gone, and one that never had any.
+func sampleGroupState(tb testing.TB) *State {
+	f := &fixture{tb: tb, state: sampleKeyedState(tb), objects: 1900}
+	f.replica = decodeState(tb, encodeState(tb, f.state))
+	f.accepted(RaiseLevel{Level: 3})
+	join := func(group, member string, strategy Strategy, topics ...string) int64 {
+		return f.accepted(JoinGroup{
+			Group: group, Member: member, ClientID: "host-" + member, Topics: topics, Strategy: strategy, SessionTimeoutMs: 30_000,
+		}).Epoch
+	}
+	join("mappers", "m-1", AnyStrategy, "lakes", "not-there-yet", "rivers")
+	join("mappers", "m-2", CooperativeSticky, "rivers")
+	epoch := join("readers", "r-1", RangeStrategy, "rivers")
+	f.accepted(CommitOffsets{Group: "readers", Member: "r-1", Epoch: epoch, Offsets: []GroupOffset{
+		{Partition: partitionOf(1, 0), Offset: 3, Metadata: "to the sea"}, {Partition: partitionOf(1, 3), Offset: 0},
+	}})
+	f.accepted(RemoveMember{Group: "readers", Member: "r-1"})
+	f.accepted(CommitOffsets{Group: "writers", Offsets: []GroupOffset{
+		{Partition: partitionOf(1, 1), Offset: 1}, {Partition: partitionOf(2, 1), Offset: 0, Metadata: strings.Repeat("m", OffsetMetadataLenMax)},
+	}})
+	return f.state
+}
+
 func TestSnapshotGolden(t *testing.T) {
-	for name, s := range map[string]*State{"snapshot.golden": sampleState(t), "keyed_snapshot.golden": sampleKeyedState(t)} {
+	for name, s := range map[string]*State{
+		"snapshot.golden": sampleState(t), "keyed_snapshot.golden": sampleKeyedState(t), "group_snapshot.golden": sampleGroupState(t),
+	} {
 		checkSnapshotGolden(t, name, s)
 	}
 }
@@ -93,7 +120,7 @@ func TestDecodedStateGoesOn(t *testing.T) {
 
 // The decoder takes the bytes in whatever pieces they come.
 func TestSnapshotInPieces(t *testing.T) {
-	encoded := encodeState(t, sampleKeyedState(t))
+	encoded := encodeState(t, sampleGroupState(t))
 	random := rand.New(rand.NewPCG(3, 4))
 	for _, size := range []int{1, 2, 7, 100, 511, 512, 513, 1 << 20, 0} {
 		var d StateDecoder
@@ -168,7 +195,7 @@ func TestEncodeInChunks(t *testing.T) {
 }
 
 func TestSnapshotIsRefused(t *testing.T) {
-	encoded := encodeState(t, sampleKeyedState(t))
+	encoded := encodeState(t, sampleGroupState(t))
 	decode := func(b []byte) error {
 		var d StateDecoder
 		if err := d.Write(b); err != nil {
@@ -285,7 +312,7 @@ func TestContradictorySnapshotIsRefused(t *testing.T) {
 // What the decoder accepts encodes to the same bytes. The input goes without
 // its CRC, which no fuzzer would find.
 func FuzzStateDecoder(f *testing.F) {
-	for _, s := range []*State{sampleState(f), sampleKeyedState(f)} {
+	for _, s := range []*State{sampleState(f), sampleKeyedState(f), sampleGroupState(f)} {
 		sample := encodeState(f, s)
 		f.Add(sample[:len(sample)-4], 100)
 	}

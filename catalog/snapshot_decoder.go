@@ -14,7 +14,7 @@ var ErrNewerSnapshot = errors.New("snapshot of a newer version")
 
 // snapshotItemLenMax bounds the bytes of one item, the unit in which a
 // StateDecoder reads: it keeps less than this over between two chunks.
-const snapshotItemLenMax = 512
+const snapshotItemLenMax = 2048
 
 // StateDecoder rebuilds a State from the chunks that Encode made, however they
 // were cut. The zero value is ready. It checks what it needs to stay in bounds
@@ -42,6 +42,7 @@ type StateDecoder struct {
 	lastSequence sequenceID
 	request      requestByKey
 	landedLeft   uint64
+	groups       groupReader
 	empty        *Partition // shared by all idle partitions
 }
 
@@ -117,6 +118,9 @@ func (d *StateDecoder) header(r *wireReader) {
 	s.time = r.signed()
 	s.orphanFloor = r.uvarint()
 	s.nextProducer = r.signed()
+	if level >= levelOfGroups {
+		s.groups.lastEpoch = r.signed()
+	}
 	if r.require(version == snapshotVersion && level >= firstLevel && s.nextProducer > 0); r.err != nil {
 		return
 	}
@@ -137,6 +141,9 @@ func (d *StateDecoder) count(r *wireReader) {
 	sections := []func(*wireReader){d.readNode, d.readObject, d.readGarbage, d.readTopic, d.readProducer}
 	if d.state.level >= levelOfKeys {
 		sections = append(sections, d.readRequest, d.readFence)
+	}
+	if d.state.level >= levelOfGroups {
+		sections = append(sections, d.readGroup)
 	}
 	if d.section == len(sections) {
 		d.trailer(r)

@@ -39,6 +39,10 @@ func (s *State) Encode(yield func(chunk []byte) error) error {
 		w.count(s.fences.Len())
 		s.fences.Scan(w.fence)
 	}
+	if s.level >= levelOfGroups {
+		w.count(s.groups.byName.Len())
+		s.groups.byName.Scan(func(g *Group) bool { return w.group(s, g) })
+	}
 	return w.finish()
 }
 
@@ -89,6 +93,9 @@ func (w *snapshotWriter) header(s *State) {
 	w.buf = appendUvarint(w.buf, uint64(s.time))
 	w.buf = appendUvarint(w.buf, s.orphanFloor)
 	w.buf = appendUvarint(w.buf, uint64(s.nextProducer))
+	if s.level >= levelOfGroups {
+		w.buf = appendUvarint(w.buf, uint64(s.groups.lastEpoch))
+	}
 }
 
 func (w *snapshotWriter) node(n nodeByID) bool {

@@ -42,6 +42,7 @@ type State struct {
 
 	producers *producerTable
 	requests  *requestTable
+	groups    *groupTable
 }
 
 // The items of the trees, each with its key.
@@ -110,6 +111,7 @@ func NewState(clusterID [16]byte) *State {
 		fences:    newFenceTable(),
 		producers: newProducerTable(),
 		requests:  newRequestTable(),
+		groups:    newGroupTable(),
 	}
 }
 
@@ -136,6 +138,7 @@ func (s *State) Clone() *State {
 		fences:       s.fences.Copy(),
 		producers:    s.producers.clone(),
 		requests:     s.requests.clone(),
+		groups:       s.groups.clone(),
 	}
 }
 
@@ -174,6 +177,18 @@ func Apply(s *State, e Edit) Result {
 		return s.commitSegment(&e)
 	case RaiseLevel:
 		return s.raiseLevel(&e)
+	case JoinGroup:
+		return s.joinGroup(&e)
+	case SyncMember:
+		return Result{Err: s.syncMember(&e)}
+	case KeepMember:
+		return Result{Err: s.keepMember(&e)}
+	case RemoveMember:
+		return Result{Err: s.removeMember(&e)}
+	case CommitOffsets:
+		return Result{Err: s.commitOffsets(&e)}
+	case DeleteGroup:
+		return Result{Err: s.deleteGroup(e.Group)}
 	case Forwarded:
 		return Result{}
 	default:
@@ -308,6 +323,7 @@ type Counts struct {
 	Producers, ProducerPartitions               int
 	Extents                                     int64
 	RequestKeys, RequestKeyAppends, Fences      int
+	Groups, Members, CommittedOffsets           int
 }
 
 // Counts returns how much the catalog holds, in O(1).
@@ -324,6 +340,9 @@ func (s *State) Counts() Counts {
 		RequestKeys:        s.requests.byKey.Len(),
 		RequestKeyAppends:  s.requests.appends,
 		Fences:             s.fences.Len(),
+		Groups:             s.groups.byName.Len(),
+		Members:            s.groups.members,
+		CommittedOffsets:   s.groups.offsets.byGroup.Len(),
 	}
 }
 

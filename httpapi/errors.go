@@ -26,6 +26,7 @@ var (
 	kindInvalidConfig     = refused("invalid_config", 400, "A topic setting is not allowed")
 	kindInvalidPartitions = refused("invalid_partitions", 400, "The number of partitions is not allowed")
 	kindInvalidBody       = refused("invalid_body", 400, "The body ended early or is wrongly framed")
+	kindInvalidEncoding   = refused("invalid_encoding", 400, "The body is not what its content encoding says")
 	kindNoRecords         = refused("no_records", 400, "The request holds no records")
 	kindNeedsAcksAll      = refused("needs_acks_all", 400, "The request needs acks=all")
 	kindNeedsPartition    = refused("needs_partition", 400, "The request must name a partition in its path")

@@ -7,7 +7,6 @@ import (
 	"encoding/base64"
 	"net/http"
 	"slices"
-	"strconv"
 
 	"github.com/wadilog/wadi/httpapi/apidoc"
 )
@@ -69,7 +68,8 @@ func (s *Server) serveDocument(get func() (document, error)) handler {
 			return err
 		}
 		h := x.w.Header()
-		h.Set("ETag", `"`+d.tag+`"`)
+		// Weak, as it is the same however the text is encoded.
+		h.Set("ETag", `W/"`+d.tag+`"`)
 		// Nodes of two versions may stand behind one address.
 		h.Set("Cache-Control", "no-cache")
 		if matches.any || slices.Contains(matches.tags, d.tag) {
@@ -77,13 +77,12 @@ func (s *Server) serveDocument(get func() (document, error)) handler {
 			return nil
 		}
 		h.Set("Content-Type", d.media)
-		h.Set("Content-Length", strconv.Itoa(len(d.text)))
 		if d.policy != "" {
 			h.Set("Content-Security-Policy", d.policy)
 			h.Set("X-Content-Type-Options", "nosniff")
 			h.Set("Referrer-Policy", "no-referrer")
 		}
-		x.w.WriteHeader(http.StatusOK)
-		return x.send(d.text)
+		_ = x.w.whole(http.StatusOK, d.text) // the client is gone; there is nobody to tell
+		return nil
 	}
 }

@@ -12,6 +12,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
 )
 
 // documented wraps a node's handler: every request that it serves, and every
@@ -129,7 +132,7 @@ func (d *apiDocument) check(e *observed) []error {
 	if e.status < 400 {
 		return append(errs, request...)
 	}
-	if len(request) == 0 {
+	if len(request) == 0 && e.r.Header.Get("Content-Encoding") == "" {
 		errs = append(errs, d.checkRefusal(e)...)
 	}
 	return errs
@@ -199,8 +202,14 @@ func (d *apiDocument) checkAnswer(res docPlace, e *observed) []error {
 		return []error{fmt.Errorf("media type %s is not documented", media)}
 	}
 	at = at.in(media)
-	if e.answer.long || e.r.Method == http.MethodHead || e.header.Get("Content-Encoding") != "" {
+	if e.answer.long || e.r.Method == http.MethodHead {
 		return nil
+	}
+	if text, err = decodeAnswer(e.header.Get("Content-Encoding"), text); err != nil {
+		if e.broken {
+			return nil
+		}
+		return []error{err}
 	}
 	switch media {
 	case mediaNDJSON:
@@ -219,6 +228,25 @@ func (d *apiDocument) checkAnswer(res docPlace, e *observed) []error {
 		}
 	}
 	return nil
+}
+
+func decodeAnswer(encoding string, text []byte) ([]byte, error) {
+	switch encoding {
+	case "gzip":
+		r, err := gzip.NewReader(bytes.NewReader(text))
+		if err != nil {
+			return nil, err
+		}
+		return io.ReadAll(r)
+	case "zstd":
+		r, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1))
+		if err != nil {
+			return nil, err
+		}
+		defer r.Close()
+		return r.DecodeAll(text, nil)
+	}
+	return text, nil
 }
 
 func (d *apiDocument) checkLines(at docPlace, text []byte) []error {
@@ -277,7 +305,11 @@ func (d *apiDocument) checkRequest(op docOperation, values map[string]string, e 
 		case len(given) > 1 && p.name != "If-None-Match" && p.name != "X-Request-Id":
 			errs = append(errs, fmt.Errorf("%s %s is given %d times", p.in, p.name, len(given)))
 		case len(given) == 1 && p.name != "X-Request-Id": // that never makes a request a bad one
-			if err := d.validateText(p.schema, strings.TrimSpace(given[0])); err != nil {
+			text := strings.TrimSpace(given[0])
+			if p.name == "Content-Encoding" { // RFC 9110, 8.4.1: in any case
+				text = strings.ToLower(text)
+			}
+			if err := d.validateText(p.schema, text); err != nil {
 				errs = append(errs, fmt.Errorf("%s %s: %w", p.in, p.name, err))
 			}
 		}
@@ -296,7 +328,7 @@ func (d *apiDocument) checkBody(op docOperation, e *observed) []error {
 	switch {
 	case body == nil && len(text) > 0:
 		return []error{errors.New("there is a body")}
-	case body == nil || e.sent.long:
+	case body == nil || e.sent.long || e.r.Header.Get("Content-Encoding") != "":
 		return nil
 	case len(text) == 0 && e.r.Header.Get("Content-Type") == "":
 		if required, _ := body["required"].(bool); required {

@@ -320,7 +320,7 @@ func TestServeDocuments(t *testing.T) {
 	for _, path := range []string{"/openapi.yaml", "/docs"} {
 		first := a.want(200, a.do("GET", path, ""))
 		tag := first.header.Get("ETag")
-		if again := a.want(304, a.do("GET", path, "", "If-None-Match", `"other", W/`+tag)); len(again.body) > 0 || again.header.Get("ETag") != tag {
+		if again := a.want(304, a.do("GET", path, "", "If-None-Match", `"other", `+strings.TrimPrefix(tag, "W/"))); len(again.body) > 0 || again.header.Get("ETag") != tag {
 			t.Errorf("%s: 304 with %v and %q", path, again.header, again.body)
 		}
 		a.want(304, a.do("GET", path, "", "If-None-Match", "*"))

@@ -36,7 +36,7 @@ func (s *Server) allocateProducer(x *exchange) error {
 		return result.Err
 	}
 	answer := strconv.AppendInt([]byte(`{"producer_id":`), result.Producer, 10)
-	answer = strconv.AppendInt(append(answer, `,"epoch":`...), int64(result.Epoch), 10)
+	answer = strconv.AppendInt(append(answer, `,"epoch":`...), result.Epoch, 10)
 	x.answer(http.StatusOK, append(answer, "}\n"...))
 	return nil
 }

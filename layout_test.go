@@ -30,6 +30,7 @@ var layers = []struct {
 	{"reader", 4},
 	{"httpapi", 5},
 	{"httpapi/apidoc", 0},
+	{"client", 1},
 	{"cmd/", 6},
 	{"localstack", 7},
 	{"docs", 8},

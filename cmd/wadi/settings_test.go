@@ -131,7 +131,7 @@ func TestServeRefusesNonsense(t *testing.T) {
 	for flag, value := range map[string]string{
 		"--listen": "8080", "--advertise": "node-1", "--pprof": "on", "--memory-limit": "1MiB", "--cache-bytes": "1GiB", "--flush-bytes": "0",
 		"--flush-interval": "0s", "--put-budget": "-1", "--auto-create-partitions": "0", "--request-timeout": "-1s", "--idle-timeout": "0s", "--connection-limit": "-1", "--drain-timeout": "0s", "--drain-delay": "30s",
-		"--feature-level": "3",
+		"--feature-level": "4",
 		"--store":         "bucket", "--log-format": "xml", "--log-level": "loud", "--roles": "",
 	} {
 		_, o := parseNode(t, nil, "serve", "--store", "mem://", "--wal=off", flag+"="+value)

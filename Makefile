@@ -13,6 +13,8 @@ SEED        ?= 0
 NODES          ?= 3
 CLUSTER_LISTEN ?= 127.0.0.1:8080
 CLUSTER_DIR    ?= wadi-data/cluster
+# Of make schemathesis: seconds.
+SCHEMATHESIS_TIME ?= 180
 # Of make linearizability: the seeds 1 to HISTORIES, or SEED alone if it is not 0.
 HISTORIES      ?= 2000
 SEED           ?= 0
@@ -92,6 +94,10 @@ fuzz: ## run every fuzz test for FUZZTIME
 			echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$pkg; \
 		done; \
 	done
+
+.PHONY: schemathesis
+schemathesis: build ## an outside tool tries the API by its OpenAPI document for SCHEMATHESIS_TIME=180 s
+	localstack/schemathesis/run.sh bin/wadi $(SCHEMATHESIS_TIME) $(SEED)
 
 .PHONY: bench
 bench: build ## produce and replay beside the raw store, in one run

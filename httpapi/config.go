@@ -7,6 +7,9 @@ import (
 
 // Config bounds what the HTTP interface takes and how long it waits.
 type Config struct {
+	// Version is that of the binary, as the API's description names it.
+	Version string
+
 	// AutoCreateTopics makes a topic with DefaultPartitions when records are
 	// produced to one that does not exist.
 	AutoCreateTopics bool
@@ -129,6 +132,8 @@ type Config struct {
 // DefaultConfig returns the limits that HTTP clients are promised.
 func DefaultConfig() Config {
 	return Config{
+		Version: "dev",
+
 		DefaultPartitions: 1,
 		PartitionsMax:     10_000,
 

@@ -65,6 +65,7 @@ func inBubble(t *testing.T, change func(*Config), test func(a *pipeAPI)) {
 		}
 		a := &pipeAPI{t: t, node: node, server: s, l: &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}}
 		hs := s.HTTPServer()
+		hs.Handler = documented(t, hs.Handler)
 		served := make(chan error, 1)
 		go func() { served <- hs.Serve(a.l) }()
 		test(a)

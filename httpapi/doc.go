@@ -35,6 +35,8 @@
 //     parameters, unknown JSON members and headers of features that are not
 //     offered are refused.
 //   - Payloads, keys and query strings are never logged.
+//   - openapi.yaml says all that there is: every exchange of the tests is compared
+//     with it (openapi_exchange_test.go).
 //
 // # Goroutines
 //

@@ -148,6 +148,9 @@ func (s *Server) routes(metrics http.Handler) chi.Router {
 		return nil
 	}))
 
+	r.Get("/openapi.yaml", s.handle(s.serveDocument(sync.OnceValues(func() (document, error) { return newOpenAPI(s.cfg.Version), nil }))))
+	r.Get("/docs", s.handle(s.serveDocument(sync.OnceValues(func() (document, error) { return newDocsPage(s.cfg.Version) }))))
+
 	r.Get("/v1/topics", s.handle(s.listTopics))
 	r.Put("/v1/topics/{topic}", s.handleBody(s.createTopic))
 	r.Get("/v1/topics/{topic}", s.handle(s.getTopic))

@@ -51,6 +51,7 @@ func newTestAPI(t *testing.T, change func(*Config)) *testAPI {
 		t.Fatal(err)
 	}
 	hs := s.HTTPServer()
+	hs.Handler = documented(t, hs.Handler)
 	served := make(chan error, 1)
 	go func() { served <- hs.Serve(l) }()
 	transport := &http.Transport{DisableCompression: true} // tests ask for it themselves

@@ -207,6 +207,7 @@ func (o nodeOptions) readerConfig() reader.Config {
 
 func (o nodeOptions) apiConfig() httpapi.Config {
 	cfg := httpapi.DefaultConfig()
+	cfg.Version = version
 	cfg.AutoCreateTopics = o.AutoCreateTopics
 	cfg.DefaultPartitions = o.AutoCreatePartitions
 	cfg.RequestTimeout = o.RequestTimeout

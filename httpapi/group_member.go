@@ -140,8 +140,7 @@ func (s *Server) joinGroup(x *exchange) error {
 	}
 	ctx, cancel := x.working()
 	defer cancel()
-	before, err := s.subscribable(ctx, edit.Topics)
-	if err != nil {
+	if err := s.subscribable(ctx, edit.Topics); err != nil {
 		return err
 	}
 	result, err := s.propose(ctx, edit)
@@ -151,14 +150,14 @@ func (s *Server) joinGroup(x *exchange) error {
 	// The node's replica has the edit by now, and perhaps more: the newest
 	// assignment is answered. Another may have joined under the id since.
 	view := s.topics.View()
-	m := membership{group, edit.Member, result.Member}
+	m := membership{group, edit.Member, result.Epoch}
 	member := m.in(view)
 	if member == nil {
 		return m.changed(view)
 	}
-	status := http.StatusCreated
-	if (membership{group: group, id: edit.Member, epoch: math.MaxInt64}).in(before) != nil {
-		status = http.StatusOK
+	status := http.StatusOK
+	if result.Created {
+		status = http.StatusCreated
 	}
 	answer := appendJSONString([]byte(`{"member_id":`), member.ID)
 	answer = strconv.AppendInt(append(answer, `,"epoch":`...), member.Epoch, 10)
@@ -181,25 +180,25 @@ func (s *Server) notJoined(edit catalog.JoinGroup, err error) error {
 	return p
 }
 
-// subscribable returns a current view in which all topics are there. They are
-// created if the node does that for topics that are produced to.
-func (s *Server) subscribable(ctx context.Context, topics []string) (*catalog.State, error) {
+// subscribable makes sure that all topics are there. They are created if the node
+// does that for topics that are produced to.
+func (s *Server) subscribable(ctx context.Context, topics []string) error {
 	view, err := s.confirmed(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, name := range topics {
 		if _, ok := view.TopicByName(name); ok {
 			continue
 		}
 		if !s.cfg.AutoCreateTopics {
-			return nil, topicNotFound(name)
+			return topicNotFound(name)
 		}
 		if _, err := s.autoCreate(ctx, name); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return view, nil
+	return nil
 }
 
 // decodeJoin reads {"topics":[…],"member_id":…,"client_id":…,"strategy":…,

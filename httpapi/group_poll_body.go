@@ -95,6 +95,7 @@ func offsetsToReadFrom(partitions int) offsetRules { return offsetRules{most: pa
 // offsets reads a list of offsets, each of another partition.
 func (c *cursor) offsets(rules offsetRules) ([]namedOffset, error) {
 	var all []namedOffset
+	metadata := 0
 	named := map[namedPartition]bool{}
 	err := c.array(func(i int) error {
 		if i == rules.most {
@@ -117,6 +118,10 @@ func (c *cursor) offsets(rules offsetRules) ([]namedOffset, error) {
 		}
 		if named[o.namedPartition] {
 			return c.wrong("names a partition that is named before")
+		}
+		if metadata += len(o.metadata); metadata > catalog.CommitMetadataBytesMax {
+			return kindInvalidJSON.newf("one request holds at most %d bytes of metadata", catalog.CommitMetadataBytesMax).
+				with("limit", int64(catalog.CommitMetadataBytesMax))
 		}
 		named[o.namedPartition] = true
 		all = append(all, o)

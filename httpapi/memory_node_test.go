@@ -37,6 +37,9 @@ type memoryNode struct {
 	confirms  int
 	unconfirm error // what Confirm fails with
 
+	keeps    int               // calls of KeepMember
+	failKeep func(n int) error // called for the n-th, with mu held, if not nil
+
 	ending    chan struct{}             // closed when waits end
 	fetches   int                       // calls of Fetch
 	failFetch func(n int) error         // called for the n-th Fetch, if not nil
@@ -100,6 +103,35 @@ func (m *memoryNode) apply(e catalog.Edit) catalog.Result {
 	close(m.changed)
 	m.changed = make(chan struct{})
 	return result
+}
+
+// KeepMember counts heartbeats; leases do not end here by themselves.
+func (m *memoryNode) KeepMember(ctx context.Context, group, member string, epoch int64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.keeps++
+	if m.failKeep != nil {
+		if err := m.failKeep(m.keeps); err != nil {
+			return err
+		}
+	}
+	return catalog.Apply(m.state, catalog.KeepMember{Group: group, Member: member, Epoch: epoch}).Err
+}
+
+func (m *memoryNode) WaitMember(ctx context.Context, group, member string, epoch int64) error {
+	for {
+		m.mu.Lock()
+		wait, g := m.changed, m.state.Group(group)
+		m.mu.Unlock()
+		if g == nil || g.Member(member) == nil || g.Member(member).Epoch != epoch {
+			return nil
+		}
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 type memoryReservation struct {

@@ -45,6 +45,9 @@ type Catalog struct {
 	metrics *metrics
 	watch   *watch
 	relay   *relay
+	leases  *leases
+
+	heartbeats *heartbeats // to the leader
 
 	ready chan struct{}
 	view  atomic.Pointer[view]
@@ -76,6 +79,7 @@ type Catalog struct {
 	heardAt                     time.Time
 	patience, patienceAbandoned time.Duration
 	stuckSince                  time.Time // since when edits have been waiting with none settled; zero if none wait
+	leaseScan                   leaseScan
 	handOverEnd                 time.Time // when to stop waiting for a successor; zero before Resign
 	lastExpiry                  time.Time // when the newest Expire was sent
 	expiry                      *Proposal // that one; nil before the first
@@ -88,6 +92,9 @@ type Catalog struct {
 type view struct {
 	state     *State
 	confirmed time.Time // when the request that proved it current was sent
+	leads     bool      // this node is the leader, as far as it knows
+	epoch     uint64    // of the newest claim
+	leader    string    // address in it
 }
 
 // question asks that the replica be made current.
@@ -111,6 +118,7 @@ func New(cfg Config, j *journal.Journal, peers Peers, logger *slog.Logger, reg p
 		logger:    logger,
 		metrics:   newMetrics(reg),
 		watch:     newWatch(),
+		leases:    newLeases(),
 		ready:     make(chan struct{}),
 		wake:      make(chan struct{}, 1),
 		snapshots: make(chan snapshotJob, 1),
@@ -118,6 +126,7 @@ func New(cfg Config, j *journal.Journal, peers Peers, logger *slog.Logger, reg p
 		answers:   make(chan forwarded),
 		pulls:     make(chan pulled),
 	}
+	c.heartbeats = newHeartbeats()
 	c.relay = newRelay(cfg, c.enqueue)
 	return c, nil
 }
@@ -130,6 +139,7 @@ func (c *Catalog) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return c.loop(ctx) })
 	group.Go(func() error { return c.runSnapshots(ctx) })
+	group.Go(func() error { return c.runHeartbeats(ctx) })
 	err := group.Wait()
 	c.relay.stepDown()
 	c.stop()

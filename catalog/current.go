@@ -98,6 +98,6 @@ func (c *Catalog) catchUp(ctx context.Context, slots []journal.Slot) error {
 	changed := c.newTouched()
 	err := c.replica.followSlots(ctx, c.journal, slots, c.cfg.ReadAheadSlots, changed)
 	c.publish(ctx, time.Time{})
-	c.watch.notify(changed)
+	c.watch.notify(changed, c.replica.state)
 	return err
 }

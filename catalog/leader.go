@@ -25,10 +25,17 @@ func (c *Catalog) deposed(taker journal.Entry) {
 }
 
 // stepDown ends the lead. What other nodes forwarded and is not settled is left
-// to them: they know from the journal what became of it.
+// to them: they know from the journal what became of it. What only this lead
+// might write is not written.
 func (c *Catalog) stepDown() {
 	c.leader = false
 	c.relay.stepDown()
+	c.leases.end()
+	if v := c.view.Load(); v != nil {
+		deposed := *v
+		deposed.leads = false
+		c.view.Store(&deposed)
+	}
 	c.dropForwarded()
 }
 
@@ -100,6 +107,10 @@ func (c *Catalog) claimNext(ctx context.Context) (taker journal.Entry, err error
 	}
 	c.replica, c.leader = &next, true
 	c.relay.lead(&e)
+	// Not before the claim is known to be there: leases begin with it.
+	now := time.Now()
+	c.leases.begin(next.state, now)
+	c.leaseScan = leaseScan{last: now}
 	// What a leader before may have put off is due soon, but not first of all.
 	c.lastExpiry = time.Now().Add(c.cfg.WatchInterval - c.cfg.ExpireInterval)
 	c.proposeLevel()
@@ -135,6 +146,10 @@ func (c *Catalog) takeProposals(sizeMax int) []*Proposal {
 		}
 		used++
 		c.queueBytes -= p.size
+		if !c.mayWrite(p) {
+			p.withdraw()
+			continue
+		}
 		if !p.stage.CompareAndSwap(proposalQueued, proposalSent) {
 			continue // its waiter gave it up
 		}
@@ -155,7 +170,7 @@ func (c *Catalog) takeProposals(sizeMax int) []*Proposal {
 // To send them again is safe: no edit does harm when it is applied twice, and
 // commits are told apart by their numbers.
 func (c *Catalog) resend(ctx context.Context, proposals []*Proposal) error {
-	proposals = ownProposals(proposals)
+	proposals = c.ownProposals(proposals)
 	for {
 		err := c.follow(ctx)
 		if err == nil || errors.Is(err, errReload) {
@@ -171,30 +186,34 @@ func (c *Catalog) resend(ctx context.Context, proposals []*Proposal) error {
 	}
 }
 
-// ownProposals returns the edits that came from this node, and fails the others
-// as unknown.
-func ownProposals(proposals []*Proposal) []*Proposal {
+// ownProposals returns the edits that came from this node and may be written in
+// another epoch. It fails those of other nodes as unknown, and withdraws those
+// that were for this lead alone.
+func (c *Catalog) ownProposals(proposals []*Proposal) []*Proposal {
 	own := proposals[:0:0]
 	for _, p := range proposals {
-		if p.origin != nil && !mutant.On(mutant.SkipFailForwarded) {
+		switch {
+		case p.origin != nil && !mutant.On(mutant.SkipFailForwarded):
 			p.resolve(Result{}, fmt.Errorf("%w: this node leads no more", ErrUnknownOutcome))
-		} else {
+		case !c.mayWrite(p):
+			p.withdraw()
+		default:
 			own = append(own, p)
 		}
 	}
 	return own
 }
 
-// dropForwarded takes the edits of other nodes out of the queue.
+// dropForwarded takes out of the queue what is not for this node to write in
+// another epoch.
 func (c *Catalog) dropForwarded() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.queue = c.ownProposals(c.queue)
+	c.queueBytes = 0
 	for _, p := range c.queue {
-		if p.origin != nil && !mutant.On(mutant.SkipFailForwarded) {
-			c.queueBytes -= p.size
-		}
+		c.queueBytes += p.size
 	}
-	c.queue = ownProposals(c.queue)
 }
 
 func (c *Catalog) giveBackProposals(taken []*Proposal, inDoubt bool) {
@@ -225,6 +244,7 @@ func (c *Catalog) writeSlot(ctx context.Context) error {
 	edits := markForwarded(proposals)
 	results := make([]Result, len(edits))
 	changed := newTouched()
+	var renewed []renewal
 	for i, edit := range edits {
 		results[i] = Apply(next.state, edit)
 		if err := CheckTouched(next.state, edit); err != nil {
@@ -233,6 +253,7 @@ func (c *Catalog) writeSlot(ctx context.Context) error {
 			return &DivergedError{Slot: e.Slot, Reason: err.Error()}
 		}
 		changed.add(edit, results[i])
+		renewed = renewals(renewed, next.state, edit, results[i])
 	}
 	e.Payload = AppendEdits(nil, edits, results)
 	next.place(&e)
@@ -260,6 +281,7 @@ func (c *Catalog) writeSlot(ctx context.Context) error {
 	}
 	c.replica = &next
 	c.relay.append(&e)
+	c.leases.applied(renewed, time.Now())
 	if mutant.On(mutant.SkipFirstPut) {
 		written.First, questions = true, append(questions, c.takeQuestions()...)
 	}
@@ -272,13 +294,14 @@ func (c *Catalog) writeSlot(ctx context.Context) error {
 		c.publish(ctx, time.Time{})
 		c.giveBackQuestions(questions)
 	}
-	c.watch.notify(changed)
+	c.watch.notify(changed, c.replica.state)
 	waiting := proposals
 	for i, edit := range edits {
 		if _, ok := edit.(Forwarded); ok {
 			continue
 		}
 		waiting[0].slot = e.Slot
+		c.noteRemoval(waiting[0], results[i])
 		waiting[0].resolve(results[i], nil)
 		waiting = waiting[1:]
 	}

@@ -41,7 +41,7 @@ func (c *Catalog) reload(ctx context.Context) error {
 		if err == nil {
 			c.replica = r
 			c.publish(ctx, sent)
-			c.watch.notifyAll()
+			c.watch.notifyAll(r.state)
 			c.logger.Info("catalog loaded", "slot", r.last, "epoch", r.epoch)
 			return nil
 		}
@@ -96,10 +96,12 @@ func (c *Catalog) publish(ctx context.Context, confirmed time.Time) {
 	if old := c.view.Load(); old != nil && old.confirmed.After(confirmed) {
 		confirmed = old.confirmed
 	}
-	first := c.view.Swap(&view{state: c.replica.state, confirmed: confirmed}) == nil
+	r := c.replica
+	first := c.view.Swap(&view{state: r.state, confirmed: confirmed, leads: c.leader, epoch: r.epoch, leader: r.leader}) == nil
 	if first {
 		close(c.ready)
 	}
+	c.heartbeats.turn(r.epoch)
 	c.metrics.observe(c.replica, c.leader)
 	c.settleLanded()
 	c.settleFlights()
@@ -118,6 +120,7 @@ func (c *Catalog) serve(ctx context.Context) error {
 		if errors.Is(err, errReload) {
 			return err
 		}
+		c.leaseScan.disturbed = true
 		if err := c.giveUpOrPause(ctx, "serve the catalog", err); err != nil {
 			return err
 		}
@@ -130,7 +133,9 @@ func (c *Catalog) step(ctx context.Context, timer *time.Timer) error {
 		return err
 	}
 	if c.leader {
-		c.expire() // also when it is never idle
+		// Also when it is never idle.
+		c.expire()
+		c.endLeases()
 	}
 	edits, asked := c.pending()
 	c.noteWork(edits)

@@ -20,11 +20,22 @@ type metrics struct {
 	peerErrors     prometheus.Counter
 	snapshots      prometheus.Counter
 	snapshotErrors prometheus.Counter
+
+	heartbeats        *prometheus.CounterVec
+	relayedHeartbeats prometheus.Counter
+	membersExpired    prometheus.Counter
 }
+
+// The ways of a heartbeat, as metrics name them.
+const (
+	keptHere     = "here"   // this node leads
+	keptByLeader = "leader" // the leader was asked
+	keptByEdit   = "edit"   // through the journal
+)
 
 func newMetrics(reg prometheus.Registerer) *metrics {
 	f := promauto.With(reg)
-	return &metrics{
+	m := &metrics{
 		leader:         f.NewGauge(prometheus.GaugeOpts{Name: "wadi_catalog_leader", Help: "1 while this node believes that it writes the journal."}),
 		epoch:          f.NewGauge(prometheus.GaugeOpts{Name: "wadi_catalog_epoch", Help: "Epoch of the newest claim that the replica knows."}),
 		slot:           f.NewGauge(prometheus.GaugeOpts{Name: "wadi_catalog_slot", Help: "Journal slot that the replica is at."}),
@@ -39,7 +50,15 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		peerErrors:     f.NewCounter(prometheus.CounterOpts{Name: "wadi_catalog_peer_errors_total", Help: "Requests to the leader that it refused, or did not answer."}),
 		snapshots:      f.NewCounter(prometheus.CounterOpts{Name: "wadi_catalog_snapshots_total", Help: "Snapshots written."}),
 		snapshotErrors: f.NewCounter(prometheus.CounterOpts{Name: "wadi_catalog_snapshot_errors_total", Help: "Snapshots or prunings that failed."}),
+
+		heartbeats:        f.NewCounterVec(prometheus.CounterOpts{Name: "wadi_catalog_heartbeats_total", Help: "Heartbeats of group members that came to this node, by who noted them."}, []string{"way"}),
+		relayedHeartbeats: f.NewCounter(prometheus.CounterOpts{Name: "wadi_catalog_relayed_heartbeats_total", Help: "Heartbeats that this node noted for others as the leader."}),
+		membersExpired:    f.NewCounter(prometheus.CounterOpts{Name: "wadi_catalog_members_expired_total", Help: "Group members that this node removed as the leader, since they were silent for too long."}),
 	}
+	for _, way := range []string{keptHere, keptByLeader, keptByEdit} {
+		m.heartbeats.WithLabelValues(way)
+	}
+	return m
 }
 
 func (m *metrics) observe(r *replica, leader bool) {

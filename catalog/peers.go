@@ -20,6 +20,9 @@ type Peers interface {
 	// Pull asks the node at address, which should lead, for the entries after
 	// one. It is ServePull of that node's catalog.
 	Pull(ctx context.Context, address string, r PullRequest) (PullAnswer, error)
+	// Keep sends heartbeats to the node at address, which should lead. It is
+	// ServeKeep of that node's catalog.
+	Keep(ctx context.Context, address string, r KeepRequest) (KeepAnswer, error)
 }
 
 // Session names what one node forwards within one epoch.

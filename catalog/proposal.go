@@ -27,7 +27,11 @@ type Proposal struct {
 	// origin is the request of another node that it came with; nil for this
 	// node's own. That node asks again if this one loses the lead.
 	origin *origin
-	done   chan struct{} // closed when the fields below are set
+	// lead is the epoch in which alone this node may write it, and before anything
+	// else that waits; it is never forwarded. 0 for an edit that anybody may write
+	// whenever.
+	lead uint64
+	done chan struct{} // closed when the fields below are set
 
 	result Result
 	err    error

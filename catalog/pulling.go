@@ -113,7 +113,7 @@ func (c *Catalog) applyPulled(ctx context.Context, after journal.Slot, encoded [
 	changed := c.newTouched()
 	err := c.replica.applyAll(entries, changed)
 	c.publish(ctx, time.Time{})
-	c.watch.notify(changed)
+	c.watch.notify(changed, c.replica.state)
 	return err
 }
 

@@ -86,7 +86,7 @@ type member struct {
 
 // step is one point on the way of a request, where its node may sleep or end.
 type step struct {
-	op   string // one of objstore's, or forward or pull
+	op   string // one of objstore's, or forward, pull or keep
 	key  string // or the address
 	sent bool   // the answer is there; otherwise the request has yet to leave
 }
@@ -374,4 +374,13 @@ func (p *processPeers) Pull(ctx context.Context, address string, r catalog.PullR
 		p.life.member.cluster.witness.checkHandedOut(address, r.After+1+journal.Slot(i), encoded)
 	}
 	return a, nil
+}
+
+// Keep implements catalog.Peers.
+func (p *processPeers) Keep(ctx context.Context, address string, r catalog.KeepRequest) (a catalog.KeepAnswer, err error) {
+	err = p.request(ctx, "keep", address, func(ctx context.Context) (err error) {
+		a, err = p.peers.Keep(ctx, address, r)
+		return err
+	})
+	return a, err
 }

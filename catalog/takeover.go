@@ -88,7 +88,7 @@ func later(a, b time.Time) time.Time {
 
 // nextTurn is when there is something to do though nothing arrives.
 func (c *Catalog) nextTurn(edits bool) time.Time {
-	next := earlier(c.claimTime(edits), c.lookTime())
+	next := earlier(earlier(c.claimTime(edits), c.lookTime()), c.scanTime())
 	if c.followsSomebody() && !c.following.pulling {
 		next = earlier(next, c.following.pullAfter)
 	}

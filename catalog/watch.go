@@ -5,19 +5,21 @@ import (
 	"sync"
 )
 
-// touched is a set of partitions, and topics as a whole, that edits changed.
+// touched is a set of partitions, topics as a whole, and groups that edits changed.
 type touched struct {
 	partitions map[TopicPartition]struct{}
 	topics     map[TopicID]struct{}
+	groups     touchedGroups
 	landings   *landings // nil if no edit is looked for
 }
 
 func newTouched() touched {
-	return touched{partitions: map[TopicPartition]struct{}{}, topics: map[TopicID]struct{}{}}
+	return touched{partitions: map[TopicPartition]struct{}{}, topics: map[TopicID]struct{}{}, groups: touchedGroups{}}
 }
 
 func (t touched) add(e Edit, result Result) {
 	t.landings.add(e, result)
+	t.groups.add(e, result)
 	switch e := e.(type) {
 	case CommitSegment:
 		for i := range e.Units {
@@ -32,14 +34,15 @@ func (t touched) add(e Edit, result Result) {
 	}
 }
 
-// watch wakes those that wait for a partition to change.
+// watch wakes those that wait for a partition, or a member of a group, to change.
 type watch struct {
 	mu      sync.Mutex
 	waiters map[TopicPartition]map[chan struct{}]struct{} // guarded by mu
+	groups  map[string]*watchedGroup                      // guarded by mu
 }
 
 func newWatch() *watch {
-	return &watch{waiters: map[TopicPartition]map[chan struct{}]struct{}{}}
+	return &watch{waiters: map[TopicPartition]map[chan struct{}]struct{}{}, groups: map[string]*watchedGroup{}}
 }
 
 // add returns a channel that gets a value when one of the partitions changes,
@@ -71,13 +74,14 @@ func (w *watch) remove(positions []PartitionOffset, ch chan struct{}) {
 func (w *watch) any() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return len(w.waiters) > 0
+	return len(w.waiters) > 0 || len(w.groups) > 0
 }
 
-// notify wakes the waiters of what changed.
-func (w *watch) notify(changed touched) {
+// notify wakes the waiters of what changed, in the state after that.
+func (w *watch) notify(changed touched, s *State) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.notifyMembers(changed.groups, s)
 	for tp := range changed.partitions {
 		wake(w.waiters[tp])
 	}
@@ -92,9 +96,10 @@ func (w *watch) notify(changed touched) {
 }
 
 // notifyAll wakes everyone, after a reload that hides what changed.
-func (w *watch) notifyAll() {
+func (w *watch) notifyAll(s *State) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.notifyMembers(touchedGroups{anyGroup: {}}, s)
 	for _, chans := range w.waiters {
 		wake(chans)
 	}

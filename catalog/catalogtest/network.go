@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,21 +16,27 @@ import (
 type Node interface {
 	ServeForward(context.Context, catalog.ForwardRequest) (catalog.ForwardAnswer, error)
 	ServePull(context.Context, catalog.PullRequest) (catalog.PullAnswer, error)
+	ServeKeep(context.Context, catalog.KeepRequest) (catalog.KeepAnswer, error)
 }
 
-// Call is one request on its way. One of Forward and Pull is set.
+// Call is one request on its way. One of Forward, Pull and Keep is set.
 type Call struct {
 	From, To string
 	Forward  *catalog.ForwardRequest
 	Pull     *catalog.PullRequest
+	Keep     *catalog.KeepRequest
 	N        int // how many of this kind went from From to To before it
 }
 
 func (c *Call) kind() string {
-	if c.Forward != nil {
+	switch {
+	case c.Forward != nil:
 		return "forward"
+	case c.Keep != nil:
+		return "keep"
+	default:
+		return "pull"
 	}
-	return "pull"
 }
 
 // Hook may decide what becomes of a request; false leaves it to chance. It may
@@ -225,10 +232,18 @@ func (p port) Pull(ctx context.Context, address string, r catalog.PullRequest) (
 	return a.pull, a.err
 }
 
-// answer is what a request brings back; one of forward and pull is used.
+// Keep implements catalog.Peers.
+func (p port) Keep(ctx context.Context, address string, r catalog.KeepRequest) (catalog.KeepAnswer, error) {
+	r.Heartbeats = slices.Clone(r.Heartbeats)
+	a := p.network.send(ctx, Call{From: p.address, To: address, Keep: &r})
+	return a.keep, a.err
+}
+
+// answer is what a request brings back; one of forward, pull and keep is used.
 type answer struct {
 	forward catalog.ForwardAnswer
 	pull    catalog.PullAnswer
+	keep    catalog.KeepAnswer
 	err     error
 }
 
@@ -348,12 +363,17 @@ func (n *Network) serve(sender context.Context, c Call) answer {
 }
 
 func call(ctx context.Context, node Node, c Call) (a answer) {
-	if c.Forward != nil {
+	switch {
+	case c.Forward != nil:
 		r := *c.Forward
 		r.Edits = bytes.Clone(r.Edits)
 		a.forward, a.err = node.ServeForward(ctx, r)
 		a.forward.Outcomes = bytes.Clone(a.forward.Outcomes)
-	} else {
+	case c.Keep != nil:
+		r := catalog.KeepRequest{Heartbeats: slices.Clone(c.Keep.Heartbeats)}
+		a.keep, a.err = node.ServeKeep(ctx, r)
+		a.keep.Outcomes = slices.Clone(a.keep.Outcomes)
+	default:
 		a.pull, a.err = node.ServePull(ctx, *c.Pull)
 		entries := make([][]byte, len(a.pull.Entries))
 		for i, e := range a.pull.Entries {

@@ -21,6 +21,7 @@ import (
 const (
 	forwardPath = "/internal/v1/forward"
 	pullPath    = "/internal/v1/pull"
+	keepPath    = "/internal/v1/keep"
 )
 
 const messageMedia = "application/vnd.wadi.peer.v1"
@@ -97,6 +98,23 @@ func (c *Client) Pull(ctx context.Context, address string, r catalog.PullRequest
 	c.metrics.count(callPull, err)
 	if err != nil {
 		return catalog.PullAnswer{}, fmt.Errorf("pull from %s: %w", address, err)
+	}
+	return a, nil
+}
+
+// Keep sends heartbeats to the node at address.
+func (c *Client) Keep(ctx context.Context, address string, r catalog.KeepRequest) (catalog.KeepAnswer, error) {
+	var a catalog.KeepAnswer
+	m, err := encodeKeepRequest(r)
+	if err == nil {
+		err = c.call(ctx, address, keepPath, m, keepMessageMax, func(body []byte) (err error) {
+			a, err = decodeKeepAnswer(body)
+			return err
+		})
+	}
+	c.metrics.count(callKeep, err)
+	if err != nil {
+		return catalog.KeepAnswer{}, fmt.Errorf("keep members at %s: %w", address, err)
 	}
 	return a, nil
 }

@@ -17,6 +17,9 @@ type Config struct {
 	// PullsMax bounds the pulls that are served at a time, waiting ones included.
 	// Beyond it they are refused as catalog.ErrBusy.
 	PullsMax int
+	// KeepsMax bounds the requests with heartbeats that are served at a time.
+	// Beyond it they are refused as catalog.ErrBusy.
+	KeepsMax int
 	// PullWaitMax bounds how long one pull waits for an entry.
 	PullWaitMax time.Duration
 
@@ -46,6 +49,7 @@ func DefaultConfig() Config {
 		ForwardsMax:       256,
 		ForwardedBytesMax: 32 << 20,
 		PullsMax:          512,
+		KeepsMax:          256,
 		PullWaitMax:       time.Minute,
 
 		ReadHeaderTimeout: 10 * time.Second,
@@ -69,6 +73,7 @@ func (c Config) Validate() error {
 	}{
 		{"ForwardsMax", int64(c.ForwardsMax)},
 		{"PullsMax", int64(c.PullsMax)},
+		{"KeepsMax", int64(c.KeepsMax)},
 		{"PullWaitMax", int64(c.PullWaitMax)},
 		{"ReadHeaderTimeout", int64(c.ReadHeaderTimeout)},
 		{"BodyTimeout", int64(c.BodyTimeout)},

@@ -31,6 +31,7 @@ const (
 	forwardMessageMax  = catalog.ForwardBytesMax + messageOverheadMax
 	// Each entry has the 4 bytes of its length before it, and 78 bytes or more.
 	pullMessageMax = catalog.PullBytesMax + catalog.PullBytesMax/16 + messageOverheadMax
+	keepMessageMax = catalog.KeepHeartbeatsMax*heartbeatBytesMax + messageOverheadMax
 )
 
 type messageKind byte
@@ -43,6 +44,8 @@ const (
 	notLeader
 	busy
 	behind
+	keepRequest
+	keepAnswer
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

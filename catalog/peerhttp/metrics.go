@@ -13,6 +13,7 @@ import (
 const (
 	callForward = "forward"
 	callPull    = "pull"
+	callKeep    = "keep"
 )
 
 // The results of calls, as metrics name them.
@@ -78,7 +79,7 @@ func (m *serverMetrics) count(call string, err error) {
 // showAll makes each series exist from the start, so that a first failure is a
 // rise from 0.
 func showAll(v *prometheus.CounterVec) {
-	for _, call := range []string{callForward, callPull} {
+	for _, call := range []string{callForward, callPull, callKeep} {
 		for _, result := range results {
 			v.WithLabelValues(call, result)
 		}

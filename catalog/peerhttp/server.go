@@ -20,6 +20,7 @@ import (
 type Catalog interface {
 	ServeForward(ctx context.Context, r catalog.ForwardRequest) (catalog.ForwardAnswer, error)
 	ServePull(ctx context.Context, r catalog.PullRequest) (catalog.PullAnswer, error)
+	ServeKeep(ctx context.Context, r catalog.KeepRequest) (catalog.KeepAnswer, error)
 }
 
 // Server answers other nodes. It is an http.Handler; HTTPServer gives the
@@ -35,6 +36,7 @@ type Server struct {
 	forwards  atomic.Int64 // being served
 	forwarded atomic.Int64 // bytes of their bodies
 	pulls     atomic.Int64 // being served
+	keeps     atomic.Int64 // being served
 	conns     atomic.Int64
 }
 
@@ -47,6 +49,7 @@ func NewServer(cfg Config, c Catalog, identity Identity, logger *slog.Logger, re
 	s.metrics = newServerMetrics(reg, s)
 	s.mux.HandleFunc("POST "+forwardPath, s.serve(callForward, s.forward))
 	s.mux.HandleFunc("POST "+pullPath, s.serve(callPull, s.pull))
+	s.mux.HandleFunc("POST "+keepPath, s.serve(callKeep, s.keep))
 	return s, nil
 }
 
@@ -185,6 +188,29 @@ func (s *Server) pull(x *exchange) (pieces, error) {
 		return nil, err
 	}
 	return encodePullAnswer(answer)
+}
+
+func (s *Server) keep(x *exchange) (pieces, error) {
+	defer s.keeps.Add(-1)
+	if s.keeps.Add(1) > int64(s.cfg.KeepsMax) {
+		return nil, catalog.ErrBusy
+	}
+	if err := x.checkLength(keepMessageMax); err != nil {
+		return nil, err
+	}
+	body, err := x.body()
+	if err != nil {
+		return nil, err
+	}
+	request, err := decodeKeepRequest(body)
+	if err != nil {
+		return nil, &statusError{http.StatusBadRequest, err.Error()}
+	}
+	answer, err := s.catalog.ServeKeep(x.r.Context(), request)
+	if err != nil {
+		return nil, err
+	}
+	return encodeKeepAnswer(answer)
 }
 
 func (x *exchange) checkLength(limit int64) error {

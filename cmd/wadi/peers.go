@@ -89,6 +89,10 @@ func (c servedCatalog) ServePull(ctx context.Context, r catalog.PullRequest) (ca
 	return c.catalog.ServePull(ctx, r)
 }
 
+func (c servedCatalog) ServeKeep(ctx context.Context, r catalog.KeepRequest) (catalog.KeepAnswer, error) {
+	return c.catalog.ServeKeep(ctx, r)
+}
+
 // stopPeers ends the peer listener and what is asked through it, once the
 // catalog answers nothing any more.
 func stopPeers(server *http.Server) error {

@@ -31,5 +31,8 @@ const (
 	SkipSequenceCheck    = "sequence-check"      // take a producer's batch whatever its sequence
 	SkipKeyCheck         = "key-check"           // let a request land again under the same idempotency key
 	SkipFenceCheck       = "fence-check"         // take an append whatever its fencing token
+	SkipLeaseProof       = "lease-proof"         // note a heartbeat without proof that this node leads
+	SkipLeaseStart       = "lease-start"         // take silence before a claim for silence of a member
+	SkipRemovalWithdraw  = "removal-withdraw"    // send on, as a deposed leader, the removal of a silent member
 	SkipSyncedPosition   = "wal-synced-position" // take WAL damage for a torn tail
 )

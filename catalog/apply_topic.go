@@ -22,12 +22,13 @@ func (s *State) createTopic(e *CreateTopic) Result {
 	if _, ok := s.Topic(e.ID); ok {
 		return Result{Err: invalid(InvalidTopicID)}
 	}
-	if s.partitions.Len()+int(e.Partitions) > s.capacity.partitions {
+	if s.partitions.Len()+int(e.Partitions) > s.capacity.partitions || !s.assignable(e.Name, e.Partitions) {
 		return Result{Err: ErrCatalogFull}
 	}
-	s.setTopic(&Topic{ID: e.ID, Name: e.Name, Partitions: e.Partitions, Config: e.Config})
+	t := &Topic{ID: e.ID, Name: e.Name, Partitions: e.Partitions, Config: e.Config}
+	s.setTopic(t)
 	s.addPartitions(e.ID, 0, e.Partitions)
-	s.rebalanceSubscribers(e.Name)
+	s.rebalanceSubscribers(t)
 	return Result{Topic: e.ID, Created: true}
 }
 
@@ -60,13 +61,15 @@ func (s *State) alterTopic(e *AlterTopic) error {
 		return ErrPartitionsShrink
 	case !e.Config.valid():
 		return invalid(InvalidConfig)
-	case s.partitions.Len()+int(partitions-old.Partitions) > s.capacity.partitions:
+	case s.partitions.Len()+int(partitions-old.Partitions) > s.capacity.partitions,
+		!s.assignable(old.Name, partitions-old.Partitions):
 		return ErrCatalogFull
 	}
-	s.setTopic(&Topic{ID: old.ID, Name: old.Name, Partitions: partitions, Config: e.Config})
+	t := &Topic{ID: old.ID, Name: old.Name, Partitions: partitions, Config: e.Config}
+	s.setTopic(t)
 	if partitions > old.Partitions {
 		s.addPartitions(e.ID, old.Partitions, partitions)
-		s.rebalanceSubscribers(old.Name)
+		s.rebalanceSubscribers(t)
 	}
 	return nil
 }
@@ -86,12 +89,12 @@ func (s *State) deleteTopic(id TopicID) error {
 		}
 		s.producers.dropPartition(tp)
 		s.fences.Delete(fence{partition: tp})
-		s.dropOffsets(tp)
 	}
 	s.free(dropped)
 	s.topics.Delete(topicByID{id: id})
 	s.names.Delete(topicByName{name: t.Name})
-	s.rebalanceSubscribers(t.Name)
+	s.dropOffsets(id)
+	s.rebalanceSubscribers(t)
 	return nil
 }
 

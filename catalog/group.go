@@ -18,6 +18,9 @@ type Group struct {
 	Epoch    int64     // when its members or their partitions last changed
 	Members  []*Member // by id
 	Offsets  int       // committed ones; State.CommittedOffsets has them
+
+	Partitions int // of the topics to which it subscribes
+	topics     int // to which it subscribes, whether they are there or not
 }
 
 // Member is a member of a group. It is immutable.
@@ -67,13 +70,6 @@ func ParseStrategy(name string) (Strategy, bool) {
 	return Strategy(i + 1), i >= 0
 }
 
-// CommittedOffset is how far a group has come in a partition.
-type CommittedOffset struct {
-	Offset   Offset // of the first record that it has not processed
-	Metadata string // whatever its member wants to remember
-	Time     int64  // ms of journal time, when it was committed
-}
-
 // Member returns a member, nil if there is none of this id.
 func (g *Group) Member(id string) *Member {
 	if i, ok := g.find(id); ok {
@@ -94,16 +90,6 @@ func (g *Group) Stable() bool {
 		}
 	}
 	return true
-}
-
-// Owner returns the member that may be reading a partition, nil if none may.
-func (g *Group) Owner(tp TopicPartition) *Member {
-	for _, m := range g.Members {
-		if holds(m.Held, tp) || holds(m.Assigned, tp) {
-			return m
-		}
-	}
-	return nil
 }
 
 func holds(partitions []TopicPartition, tp TopicPartition) bool {
@@ -147,30 +133,19 @@ func ValidGroupName(name string) bool { return ValidTopicName(name) }
 type groupTable struct {
 	byName        *btree.BTreeG[*Group]
 	subscriptions *btree.BTreeG[subscription]
-	offsets       *btree.BTreeG[groupOffset]
-	byPartition   *btree.BTreeG[groupOffsetID] // the same keys, by partition first
+	offsets       *offsetTable
 
-	lastEpoch     int64 // given out
-	members       int   // of all groups
-	metadataBytes int64 // of all offsets
+	lastEpoch int64 // given out
+	members   int   // of all groups
+	topics    int   // of all members' lists
+	assigned  int   // partitions, of all groups
 }
 
-type (
-	// subscription says that some member of a group subscribes to a topic.
-	subscription struct{ topic, group string }
-
-	groupOffsetID struct {
-		group     string
-		partition TopicPartition
-	}
-	groupOffset struct {
-		id        groupOffsetID
-		committed *CommittedOffset
-	}
-)
-
-func (id groupOffsetID) compare(other groupOffsetID) int {
-	return cmp.Or(cmp.Compare(id.group, other.group), id.partition.compare(other.partition))
+// subscription says that so many members of a group subscribe to a topic, which
+// need not be there.
+type subscription struct {
+	topic, group string
+	members      int // not 0, and no part of the key
 }
 
 func newGroupTable() *groupTable {
@@ -179,17 +154,13 @@ func newGroupTable() *groupTable {
 		subscriptions: newTree(func(a, b subscription) bool {
 			return cmp.Or(cmp.Compare(a.topic, b.topic), cmp.Compare(a.group, b.group)) < 0
 		}),
-		offsets: newTree(func(a, b groupOffset) bool { return a.id.compare(b.id) < 0 }),
-		byPartition: newTree(func(a, b groupOffsetID) bool {
-			return cmp.Or(a.partition.compare(b.partition), cmp.Compare(a.group, b.group)) < 0
-		}),
+		offsets: newOffsetTable(),
 	}
 }
 
 func (t *groupTable) clone() *groupTable {
 	c := *t
-	c.byName, c.subscriptions = t.byName.Copy(), t.subscriptions.Copy()
-	c.offsets, c.byPartition = t.offsets.Copy(), t.byPartition.Copy()
+	c.byName, c.subscriptions, c.offsets = t.byName.Copy(), t.subscriptions.Copy(), t.offsets.clone()
 	return &c
 }
 
@@ -205,13 +176,6 @@ func (t *groupTable) member(group, id string) *Member {
 		return g.Member(id)
 	}
 	return nil
-}
-
-// committed calls yield for the offsets of a group, by partition, until it returns false.
-func (t *groupTable) committed(group string, yield func(groupOffset) bool) {
-	t.offsets.Ascend(groupOffset{id: groupOffsetID{group: group}}, func(o groupOffset) bool {
-		return o.id.group == group && yield(o)
-	})
 }
 
 // Group returns a group by name, nil if there is none.
@@ -234,19 +198,4 @@ func (s *State) Groups(prefix, after string, limit int) []*Group {
 		return true
 	})
 	return found
-}
-
-// CommittedOffset returns what a group committed in a partition.
-func (s *State) CommittedOffset(group string, tp TopicPartition) (CommittedOffset, bool) {
-	found, ok := s.groups.offsets.Get(groupOffset{id: groupOffsetID{group: group, partition: tp}})
-	if !ok {
-		return CommittedOffset{}, false
-	}
-	return *found.committed, true
-}
-
-// CommittedOffsets calls yield for all that a group committed, by partition,
-// until it returns false.
-func (s *State) CommittedOffsets(group string, yield func(TopicPartition, CommittedOffset) bool) {
-	s.groups.committed(group, func(o groupOffset) bool { return yield(o.id.partition, *o.committed) })
 }

@@ -35,6 +35,14 @@ func CheckTouched(s *State, e Edit) error {
 		if t, ok := s.Topic(e.ID); ok {
 			return s.checkTopic(t)
 		}
+	case JoinGroup:
+		return s.checkTouchedGroup(e.Group)
+	case SyncMember:
+		return s.checkTouchedGroup(e.Group)
+	case RemoveMember:
+		return s.checkTouchedGroup(e.Group)
+	case CommitOffsets:
+		return s.checkTouchedOffsets(&e)
 	case Trim:
 		if p := s.Partition(e.Partition); p != nil {
 			return checkPartitionEnds(e.Partition, p)
@@ -46,13 +54,17 @@ func CheckTouched(s *State, e Edit) error {
 }
 
 // CheckStep is CheckTouched with the state right before the edit at hand: it
-// also checks that no offset and no node's number fell.
+// also checks that no offset and no node's number fell, and that no partition was
+// taken from a member of a group. It is slow and meant for tests.
 func CheckStep(before, after *State, e Edit) error {
 	if err := CheckTouched(after, e); err != nil {
 		return err
 	}
 	if after.time < before.time || after.nextProducer < before.nextProducer || after.orphanFloor < before.orphanFloor {
 		return broken("time, next producer id or orphan floor fell")
+	}
+	if err := checkGroupsStep(before, after, e); err != nil {
+		return err
 	}
 	switch e := e.(type) {
 	case Trim:
@@ -96,7 +108,7 @@ func (s *State) checkTopic(t *Topic) error {
 	case s.Partition(TopicPartition{Topic: t.ID, Partition: t.Partitions - 1}) == nil:
 		return broken("topic %q lacks its last partition", t.Name)
 	}
-	return nil
+	return s.checkTouchedSubscribers(t.Name)
 }
 
 func (s *State) checkTouchedByCommit(c *CommitSegment) error {
@@ -211,7 +223,7 @@ func (s *State) checkSequence(id sequenceID, q *producerSequence) error {
 
 // CheckAll checks every invariant; it is slow and meant for tests and verify.
 func CheckAll(s *State) error {
-	for _, check := range []func(*State) error{checkTopics, checkPartitions, checkNodes, checkProducers, (*State).checkRequests, (*State).checkFences} {
+	for _, check := range []func(*State) error{checkTopics, checkPartitions, checkNodes, checkProducers, (*State).checkRequests, (*State).checkFences, (*State).checkGroups} {
 		if err := check(s); err != nil {
 			return err
 		}

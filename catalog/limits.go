@@ -29,8 +29,15 @@ const (
 	GroupMembersMax = 1000
 	// MembersMax bounds the members of all groups.
 	MembersMax = 100_000
-	// GroupTopicsMax bounds the topics to which one member subscribes.
-	GroupTopicsMax = 100
+	// GroupTopicsMax bounds the topics to which the members of one group
+	// subscribe, together.
+	GroupTopicsMax = 500
+	// MemberTopicsMax bounds the topics to which all members of all groups
+	// subscribe, counted for each member.
+	MemberTopicsMax = 1_000_000
+	// AssignedPartitionsMax bounds the partitions that all groups divide, counted
+	// for each group.
+	AssignedPartitionsMax = 2_000_000
 	// CommittedOffsetsMax bounds the committed offsets of all groups.
 	CommittedOffsetsMax = 2_000_000
 	// CommitOffsetsMax bounds the offsets of one CommitOffsets.
@@ -81,6 +88,8 @@ type capacity struct {
 	groups             int
 	groupMembers       int
 	members            int
+	memberTopics       int
+	assigned           int
 	committedOffsets   int
 	metadataBytes      int64
 	expirySteps        int
@@ -99,6 +108,8 @@ func defaultCapacity() capacity {
 		groups:             GroupsMax,
 		groupMembers:       GroupMembersMax,
 		members:            MembersMax,
+		memberTopics:       MemberTopicsMax,
+		assigned:           AssignedPartitionsMax,
 		committedOffsets:   CommittedOffsetsMax,
 		metadataBytes:      OffsetMetadataBytesMax,
 		expirySteps:        expiryStepsMax,

@@ -15,12 +15,12 @@ func (w *snapshotWriter) group(s *State, g *Group) bool {
 		}
 	}
 	before := TopicPartition{}
-	s.groups.committed(g.Name, func(o groupOffset) bool {
-		w.buf = appendPartition(w.buf, o.id.partition, before)
-		before = o.id.partition
-		w.buf = appendUvarint(w.buf, uint64(o.committed.Offset))
-		w.buf = appendUvarint(w.buf, uint64(o.committed.Time))
-		w.buf = appendString(w.buf, o.committed.Metadata)
+	s.groups.offsets.ofGroup(g.Name, func(tp TopicPartition, committed CommittedOffset) bool {
+		w.buf = appendPartition(w.buf, tp, before)
+		before = tp
+		w.buf = appendUvarint(w.buf, uint64(committed.Offset))
+		w.buf = appendUvarint(w.buf, uint64(committed.Time))
+		w.buf = appendString(w.buf, committed.Metadata)
 		return w.item()
 	})
 	return w.item()
@@ -99,11 +99,7 @@ func (d *StateDecoder) readGroup(r *wireReader) {
 func (d *StateDecoder) readMember(r *wireReader) {
 	u := &d.groups
 	if u.membersLeft == 0 {
-		leaving := u.group.leaving()
-		for _, m := range u.group.Members {
-			m.Assigned = m.assignable(leaving)
-		}
-		u.before = TopicPartition{}
+		d.endMembers()
 		d.step = d.readCommittedOffset
 		return
 	}
@@ -136,6 +132,19 @@ func (d *StateDecoder) readMember(r *wireReader) {
 	u.member, u.before = m, TopicPartition{}
 	u.topicsLeft, u.targetLeft, u.heldLeft = topics, target, held
 	d.step = d.readSubscription
+}
+
+// endMembers derives what follows from a group's members.
+func (d *StateDecoder) endMembers() {
+	g := d.groups.group
+	leaving := g.leaving()
+	for i, m := range g.Members {
+		m.Topics = (&Group{Members: g.Members[:i]}).sharedTopics(m.Topics)
+		m.Assigned = m.assignable(leaving)
+		d.state.groups.subscribe(g.Name, m.Topics, 1)
+	}
+	g.measure(d.state.subscribed(g.Members))
+	d.groups.before = TopicPartition{}
 }
 
 func (d *StateDecoder) readSubscription(r *wireReader) {
@@ -198,7 +207,6 @@ func (d *StateDecoder) readListed(r *wireReader) (TopicPartition, bool) {
 
 func (d *StateDecoder) readCommittedOffset(r *wireReader) {
 	u := &d.groups
-	t := d.state.groups
 	if u.offsetsLeft == 0 {
 		d.state.setGroup(nil, u.group, 0)
 		*u = groupReader{}
@@ -206,7 +214,7 @@ func (d *StateDecoder) readCommittedOffset(r *wireReader) {
 		return
 	}
 	tp := r.partition(u.before)
-	committed := &CommittedOffset{Offset: Offset(r.signed()), Time: r.signed()}
+	committed := CommittedOffset{Offset: Offset(r.signed()), Time: r.signed()}
 	length := r.uvarint()
 	r.require(length <= OffsetMetadataLenMax)
 	committed.Metadata = string(r.take(int(length)))
@@ -219,8 +227,5 @@ func (d *StateDecoder) readCommittedOffset(r *wireReader) {
 	u.before = tp
 	u.group.Offsets++
 	u.offsetsLeft--
-	id := groupOffsetID{group: u.group.Name, partition: tp}
-	t.offsets.Load(groupOffset{id: id, committed: committed})
-	t.byPartition.Set(id)
-	t.metadataBytes += int64(len(committed.Metadata))
+	d.state.groups.offsets.set(u.group.Name, tp, committed)
 }

@@ -342,7 +342,7 @@ func (s *State) Counts() Counts {
 		Fences:             s.fences.Len(),
 		Groups:             s.groups.byName.Len(),
 		Members:            s.groups.members,
-		CommittedOffsets:   s.groups.offsets.Len(),
+		CommittedOffsets:   s.groups.offsets.byGroup.Len(),
 	}
 }
 

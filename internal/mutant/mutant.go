@@ -34,5 +34,7 @@ const (
 	SkipLeaseProof       = "lease-proof"         // note a heartbeat without proof that this node leads
 	SkipLeaseStart       = "lease-start"         // take silence before a claim for silence of a member
 	SkipRemovalWithdraw  = "removal-withdraw"    // send on, as a deposed leader, the removal of a silent member
+	SkipLetGo            = "let-go"              // assign a group's partition that another member still holds
+	SkipCommitEpoch      = "commit-epoch"        // take a member's offsets whatever its epoch
 	SkipSyncedPosition   = "wal-synced-position" // take WAL damage for a torn tail
 )

@@ -37,8 +37,9 @@ type memoryNode struct {
 	confirms  int
 	unconfirm error // what Confirm fails with
 
-	keeps    int               // calls of KeepMember
-	failKeep func(n int) error // called for the n-th, with mu held, if not nil
+	refusal  func(catalog.Edit) error // called for each Propose, with mu held, if not nil
+	keeps    int                      // calls of KeepMember
+	failKeep func(n int) error        // called for the n-th, with mu held, if not nil
 
 	ending    chan struct{}             // closed when waits end
 	fetches   int                       // calls of Fetch
@@ -93,7 +94,33 @@ func (m *memoryNode) Confirm(context.Context) (*catalog.State, error) {
 func (m *memoryNode) Propose(_ context.Context, e catalog.Edit) (catalog.Result, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.refusal != nil {
+		if err := m.refusal(e); err != nil {
+			return catalog.Result{}, err
+		}
+	}
 	return m.apply(e), nil
+}
+
+// refuse makes edits fail for which refusal returns an error.
+func (m *memoryNode) refuse(refusal func(catalog.Edit) error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.refusal = refusal
+}
+
+// failKeeps makes heartbeats fail, from the next on, which is the first.
+func (m *memoryNode) failKeeps(fail func(n int) error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.failKeep, m.keeps = fail, 0
+}
+
+// kept returns how many heartbeats came.
+func (m *memoryNode) kept() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.keeps
 }
 
 // apply wants mu held.
@@ -106,7 +133,7 @@ func (m *memoryNode) apply(e catalog.Edit) catalog.Result {
 }
 
 // KeepMember counts heartbeats; leases do not end here by themselves.
-func (m *memoryNode) KeepMember(ctx context.Context, group, member string, epoch int64) error {
+func (m *memoryNode) KeepMember(_ context.Context, group, member string, epoch int64) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.keeps++

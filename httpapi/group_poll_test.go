@@ -367,3 +367,32 @@ func TestPollHangs(t *testing.T) {
 		}
 	})
 }
+
+// What was read after a wait is kept back if the leader knows of another epoch by
+// then, also if the node has not heard of it before.
+func TestPollKeepsRecordsBack(t *testing.T) {
+	inBubble(t, nil, func(a *pipeAPI) {
+		a.createTopic()
+		a.joinIn("m", "30000")
+		a.node.failKeeps(func(n int) error {
+			if n == 2 {
+				catalog.Apply(a.node.state, catalog.JoinGroup{Group: "g", Member: "m", Topics: []string{"t"}, SessionTimeoutMs: 30_000})
+			}
+			return nil
+		})
+		go func() {
+			time.Sleep(5 * time.Second)
+			synctest.Wait()
+			a.produce("a")
+		}()
+		if res, text, elapsed := a.ask(a.postText(pollPath, `{"epoch":1,"max_wait_ms":20000}`)); res.StatusCode != http.StatusGone || elapsed != 5*time.Second {
+			t.Errorf("%d after %s: %s", res.StatusCode, elapsed, text)
+		}
+		// One that did not wait does not ask twice.
+		a.node.failKeeps(nil)
+		a.ask(a.postText(pollPath, `{"epoch":2}`))
+		if got := a.node.kept(); got != 1 {
+			t.Errorf("%d heartbeats", got)
+		}
+	})
+}

@@ -5,8 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -31,6 +33,62 @@ func TestGroups(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { newGroupWorld(t, seed, faults).run() })
 		})
 	}
+}
+
+// TestGroupThroughAnyNode sends each request to another node than the one before.
+func TestGroupThroughAnyNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newGroupWorld(t, 3, false)
+		if len(w.nodes) < 3 {
+			t.Fatalf("%d nodes", len(w.nodes))
+		}
+		next := 0
+		ask := func(method, path, body string, status int, want string) {
+			t.Helper()
+			next++
+			request, err := http.NewRequest(method, w.load.Nodes[next%len(w.nodes)]+path, bytes.NewReader([]byte(body)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if body != "" {
+				request.Header.Set("Content-Type", "application/json")
+			}
+			response, err := w.client.Do(request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer response.Body.Close()
+			text, err := io.ReadAll(response.Body)
+			if err != nil || response.StatusCode != status || !strings.Contains(string(text), want) {
+				t.Fatalf("%s %s: %d %s, %v; expected %d with %s", method, path, response.StatusCode, text, err, status, want)
+			}
+		}
+		const g, records = "/v1/groups/g", "/v1/topics/" + groupTopic + "/partitions/0/records"
+		all := `"assignment":[{"topic":"shared","partitions":[0,1,2,3,4,5,6,7]}]`
+		ask("POST", records, `{"records":[{"value":"a"},{"value":"b"}]}`, 200, `"base_offset":0`)
+		ask("POST", g+"/members", `{"topics":["shared"],"member_id":"m"}`, 201, `"epoch":1,"strategy":"cooperative-sticky","session_timeout_ms":30000,`+all)
+		ask("POST", g+"/members/m:poll", `{"epoch":1}`, 200, `"value":"b","headers":[]}],"next_offset":2`)
+		ask("PUT", g+"/offsets", `{"member_id":"m","epoch":1,"offsets":[{"topic":"shared","partition":0,"offset":1}]}`, 204, "")
+		ask("GET", g+"/offsets", "", 200, `{"topic":"shared","partition":0,"offset":1,"metadata":"",`)
+		ask("POST", g+"/members/m:poll", `{"epoch":1}`, 200, `"records":[{"offset":1,`)
+		ask("POST", g+"/members", `{"topics":["shared"],"member_id":"n"}`, 201, `"epoch":2,"strategy":"cooperative-sticky","session_timeout_ms":30000,"assignment":[]`)
+		ask("POST", g+"/members/m:heartbeat", `{"epoch":1}`, 409, `"epoch":2,"assignment":[{"topic":"shared","partitions":[0,1,2,3]}],"revoked":[{"topic":"shared","partitions":[4,5,6,7]}]`)
+		ask("POST", g+"/members/m:poll", `{"epoch":2,"commit":[{"topic":"shared","partition":0,"offset":2}]}`, 200, `{"epoch":2,"partitions":[{"topic":"shared","partition":0,"records":[],"next_offset":2,`)
+		ask("POST", g+"/members/n:heartbeat", `{"epoch":3}`, 200, `{"epoch":3,"assignment":[{"topic":"shared","partitions":[4,5,6,7]}]}`)
+		ask("GET", g, "", 200, `"state":"stable"`)
+		ask("DELETE", g+"/members/m?epoch=2", "", 204, "")
+		ask("POST", g+"/members/m:poll", `{"epoch":2}`, 410, `"member_fenced"`)
+		ask("POST", g+"/members/n:heartbeat", `{"epoch":4}`, 200, all)
+		// One that is silent is removed, whichever node it spoke to.
+		time.Sleep(40 * time.Second)
+		ask("GET", g, "", 200, `"state":"empty"`)
+		ask("DELETE", g, "", 204, "")
+		ask("GET", g, "", 404, `"group_not_found"`)
+		for _, n := range w.nodes {
+			n.retire(w.rng, time.Minute)
+		}
+		w.network.Close()
+	})
 }
 
 // groupWorld is a world whose load is a group.

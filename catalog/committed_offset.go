@@ -31,7 +31,10 @@ type (
 )
 
 func (id groupOffsetID) compare(other groupOffsetID) int {
-	return cmp.Or(cmp.Compare(id.group, other.group), id.partition.compare(other.partition))
+	if c := cmp.Compare(id.group, other.group); c != 0 {
+		return c
+	}
+	return id.partition.compare(other.partition)
 }
 
 // offsetTable is the committed offsets of all groups.

@@ -43,8 +43,9 @@
 // # Goroutines and locks
 //
 // Run owns the loop, which owns the replica and everything of Catalog that is
-// not guarded by a lock, and a goroutine that writes snapshots. The loop starts
+// not guarded by a lock, a goroutine that writes snapshots, and one that sends
+// heartbeats to the leader. The loop starts
 // one goroutine for a Pull and one for each forwarded request, and waits for
-// them when it ends. ServeForward and ServePull run on their callers'
+// them when it ends. ServeForward, ServePull and ServeKeep run on their callers'
 // goroutines. relay.mu is taken before Catalog.mu; no lock is held over I/O.
 package catalog

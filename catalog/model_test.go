@@ -27,6 +27,8 @@ type model struct {
 	fences       map[TopicPartition]string
 	requests     map[[16]byte]modelRequest
 	nextProducer int64
+	groups       map[string]*modelGroup
+	lastEpoch    int64
 }
 
 type modelRequest struct {
@@ -60,6 +62,7 @@ func newModel() *model {
 		fences:       map[TopicPartition]string{},
 		requests:     map[[16]byte]modelRequest{},
 		nextProducer: 1,
+		groups:       map[string]*modelGroup{},
 	}
 }
 
@@ -106,8 +109,11 @@ func (p modelPartition) batches(id int64) (all []modelAppend) {
 	return all
 }
 
-func (m *model) apply(e Edit) Result {
+// apply applies an edit that s, the state to compare with, has had already.
+func (m *model) apply(e Edit, s *State) Result {
 	switch e := e.(type) {
+	case JoinGroup, SyncMember, KeepMember, RemoveMember, CommitOffsets, DeleteGroup:
+		return m.applyGroup(e, s)
 	case CreateTopic:
 		for _, t := range m.topics {
 			if t.Name == e.Name && (t.Partitions != e.Partitions || t.Config != e.Config) {
@@ -121,6 +127,7 @@ func (m *model) apply(e Edit) Result {
 		}
 		m.topics[e.ID] = Topic(e)
 		m.addPartitions(e.ID, e.Partitions)
+		m.topicChanged(m.topics[e.ID], false, s)
 		return Result{Topic: e.ID, Created: true}
 	case AlterTopic:
 		t, ok := m.topics[e.ID]
@@ -130,18 +137,24 @@ func (m *model) apply(e Edit) Result {
 		if e.Partitions != 0 && e.Partitions < t.Partitions {
 			return Result{Err: ErrPartitionsShrink}
 		}
+		grows := e.Partitions > t.Partitions
 		t.Partitions, t.Config = max(t.Partitions, e.Partitions), e.Config
 		m.topics[e.ID] = t
 		m.addPartitions(e.ID, t.Partitions)
+		if grows {
+			m.topicChanged(t, false, s)
+		}
 		return Result{}
 	case DeleteTopic:
-		if _, ok := m.topics[e.ID]; !ok {
+		t, ok := m.topics[e.ID]
+		if !ok {
 			return Result{Err: ErrTopicNotFound}
 		}
 		delete(m.topics, e.ID)
 		maps.DeleteFunc(m.partitions, func(tp TopicPartition, _ modelPartition) bool { return tp.Topic == e.ID })
 		maps.DeleteFunc(m.fences, func(tp TopicPartition, _ string) bool { return tp.Topic == e.ID })
 		m.collect()
+		m.topicChanged(t, true, s)
 		return Result{}
 	case RegisterNode:
 		if _, ok := m.nodes[e.Node]; !ok {
@@ -434,7 +447,7 @@ type pastView struct {
 func (m *machine) apply(t *rapid.T, e Edit) {
 	before := m.state.Clone()
 	got := Apply(m.state, e)
-	if want := m.model.apply(e); !ResultsEqual(got, want) {
+	if want := m.model.apply(e, m.state); !ResultsEqual(got, want) {
 		t.Fatalf("%+v: got %+v, want %+v", e, got, want)
 	}
 	if err := CheckStep(before, m.state, e); err != nil {
@@ -591,12 +604,12 @@ func (m *machine) burst(t *rapid.T, commits int) {
 
 // Random edits on the State, on a replica and on the model come out the same,
 // and views, snapshots and thrown away clones do not disturb that. Red under
-// mutant.SkipCommitOrderCheck, mutant.SkipSequenceCheck, mutant.SkipKeyCheck and
-// mutant.SkipFenceCheck.
+// mutant.SkipCommitOrderCheck, mutant.SkipSequenceCheck, mutant.SkipKeyCheck,
+// mutant.SkipFenceCheck and mutant.SkipLetGo.
 func TestStateAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := &machine{state: NewState([16]byte{1}), replica: NewState([16]byte{1}), model: newModel()}
-		m.apply(t, RaiseLevel{Level: 2})
+		m.apply(t, RaiseLevel{Level: 3})
 		m.apply(t, RegisterNode{Node: nodeID(1)})
 		m.apply(t, RegisterNode{Node: nodeID(2)})
 		m.apply(t, createTopic(1, "a", 2))
@@ -606,7 +619,7 @@ func TestStateAgainstModel(t *testing.T) {
 				m.apply(t, m.drawCommit(t))
 			}
 		}
-		t.Repeat(map[string]func(*rapid.T){
+		actions := map[string]func(*rapid.T){
 			"commit":      commit,
 			"commit more": commit,
 			"commit most": commit,
@@ -691,6 +704,7 @@ func TestStateAgainstModel(t *testing.T) {
 					t.Fatal(err)
 				}
 				m.model.agrees(t, m.state)
+				m.model.groupsAgree(t, m.state)
 				if !bytes.Equal(m.encode(t, m.state), m.encode(t, m.replica)) {
 					t.Fatal("the replica differs")
 				}
@@ -700,6 +714,8 @@ func TestStateAgainstModel(t *testing.T) {
 					}
 				}
 			},
-		})
+		}
+		maps.Copy(actions, m.groupActions())
+		t.Repeat(actions)
 	})
 }

@@ -43,6 +43,7 @@ type witness struct {
 	sent      map[any]int                               // how often, by identity; guarded by mu
 	told      map[any]int                               // how often it was acknowledged, by identity; guarded by mu
 	refused   map[any]int                               // how often it was answered as not committed, by identity; guarded by mu
+	members   *memberBeliefs                            // nil where nobody is a member of a group
 }
 
 // link is one entry of the chain, and the catalog after it.
@@ -183,6 +184,7 @@ func (w *witness) carryOut(e *journal.Entry, state *catalog.State, edit catalog.
 	}
 	l := landedEdit{slot: e.Slot, edit: edit, result: result}
 	w.edits[identity(edit)] = append(w.edits[identity(edit)], l)
+	w.members.landed(edit, result)
 	commit, ok := edit.(catalog.CommitSegment)
 	if !ok || result.Err != nil {
 		return
@@ -208,8 +210,11 @@ func (w *witness) carryOut(e *journal.Entry, state *catalog.State, edit catalog.
 
 // identity tells edits apart that a client sent.
 func identity(e catalog.Edit) any {
-	if commit, ok := e.(catalog.CommitSegment); ok {
-		return commit.Object.ID
+	switch e := e.(type) {
+	case catalog.CommitSegment:
+		return e.Object.ID
+	case catalog.JoinGroup:
+		return fmt.Sprintf("%+v", e)
 	}
 	return e
 }
@@ -223,6 +228,12 @@ func digest(s *catalog.State) string {
 		for i := range topic.Partitions {
 			p := s.Partition(catalog.TopicPartition{Topic: topic.ID, Partition: i})
 			fmt.Fprint(&b, " ", p.LogStart(), p.End())
+		}
+	}
+	for _, g := range s.Groups("", "", topicsMax) {
+		fmt.Fprint(&b, g.Name, g.Epoch)
+		for _, m := range g.Members {
+			fmt.Fprint(&b, " ", m.ID, m.Joined, m.Epoch, m.Synced)
 		}
 	}
 	return b.String()

@@ -27,6 +27,15 @@ type balance struct {
 	topics []subscribedTopic
 	owners [][]int // by topic and partition; nobody has none
 	load   []int   // partitions of each member
+	pools  []pool  // those with few subscribers first, as theirs have least choice
+}
+
+// pool is the topics that have the same subscribers: it does not matter of which
+// of them a member has how many partitions. One pool holds all if everybody
+// subscribes to the same, and then no partition moves that need not.
+type pool struct {
+	members []int
+	topics  []int // indexes
 }
 
 const nobody = -1
@@ -38,7 +47,9 @@ func newBalance(topics []subscribedTopic, members []*Member) *balance {
 	for i, t := range topics {
 		index[t.topic.ID] = i
 		b.owners[i] = slices.Repeat([]int{nobody}, int(t.topic.Partitions))
+		b.pool(i)
 	}
+	slices.SortStableFunc(b.pools, func(x, y pool) int { return cmp.Compare(len(x.members), len(y.members)) })
 	for i, m := range members {
 		b.keep(i, m.Target, index)
 	}
@@ -74,28 +85,31 @@ func (b *balance) keep(member int, list []TopicPartition, index map[TopicID]int)
 	}
 }
 
-// place gives the partitions that nobody has to those who have fewest, topics
-// with few subscribers first, as theirs have least choice.
-func (b *balance) place() {
-	order := make([]int, len(b.topics))
-	for i := range order {
-		order[i] = i
+// pool puts a topic into the pool of its subscribers.
+func (b *balance) pool(topic int) {
+	members := b.topics[topic].members
+	at := slices.IndexFunc(b.pools, func(p pool) bool { return slices.Equal(p.members, members) })
+	if at < 0 {
+		at = len(b.pools)
+		b.pools = append(b.pools, pool{members: members})
 	}
-	slices.SortStableFunc(order, func(x, y int) int {
-		return cmp.Compare(len(b.topics[x].members), len(b.topics[y].members))
-	})
-	for _, topic := range order {
-		owners := b.owners[topic]
-		if !slices.Contains(owners, nobody) {
-			continue
-		}
-		byLoad := &leastLoaded{members: slices.Clone(b.topics[topic].members), load: b.load}
+	b.pools[at].topics = append(b.pools[at].topics, topic)
+}
+
+// place gives the partitions that nobody has to those who have fewest.
+func (b *balance) place() {
+	for i := range b.pools {
+		p := &b.pools[i]
+		byLoad := &leastLoaded{members: slices.Clone(p.members), load: b.load}
 		heap.Init(byLoad)
-		for p, owner := range owners {
-			if owner == nobody {
-				owners[p] = byLoad.members[0]
-				b.load[owners[p]]++
-				heap.Fix(byLoad, 0)
+		for _, topic := range p.topics {
+			owners := b.owners[topic]
+			for number, owner := range owners {
+				if owner == nobody {
+					owners[number] = byLoad.members[0]
+					b.load[owners[number]]++
+					heap.Fix(byLoad, 0)
+				}
 			}
 		}
 	}
@@ -128,39 +142,43 @@ func (h *leastLoaded) Pop() any { panic("catalog: a heap of fixed size shrinks")
 func (b *balance) even(steps int) {
 	for moved := true; moved && steps > 0; {
 		moved = false
-		for topic := range b.topics {
-			if b.uneven(topic) {
-				moved = b.evenTopic(topic, &steps) || moved
+		for i := range b.pools {
+			if b.uneven(&b.pools[i]) {
+				moved = b.evenPool(&b.pools[i], &steps) || moved
 			}
-			steps -= len(b.topics[topic].members)
+			steps -= len(b.pools[i].members)
 		}
 	}
 }
 
-// uneven tells whether the subscribers of a topic have so different numbers of
+// uneven tells whether the members of a pool have so different numbers of
 // partitions that a move might help.
-func (b *balance) uneven(topic int) bool {
-	members := b.topics[topic].members
-	least, most := b.load[members[0]], b.load[members[0]]
-	for _, m := range members[1:] {
+func (b *balance) uneven(p *pool) bool {
+	least, most := b.load[p.members[0]], b.load[p.members[0]]
+	for _, m := range p.members[1:] {
 		least, most = min(least, b.load[m]), max(most, b.load[m])
 	}
 	return most-least >= 2
 }
 
-// evenTopic moves partitions of a topic between its subscribers, the last ones
-// of each first, and tells whether it moved any.
-func (b *balance) evenTopic(topic int, steps *int) (moved bool) {
-	owners := b.owners[topic]
-	*steps -= len(owners)
-	has := make(map[int][]int32) // partitions of each subscriber, ascending
-	for p, owner := range owners {
-		has[owner] = append(has[owner], int32(p))
+// evenPool moves partitions of a pool between its members, the last ones of each
+// first, and tells whether it moved any.
+func (b *balance) evenPool(p *pool, steps *int) (moved bool) {
+	type place struct {
+		topic     int
+		partition int32
+	}
+	has := make([][]place, len(b.load)) // partitions of each member
+	for _, topic := range p.topics {
+		*steps -= len(b.owners[topic])
+		for number, owner := range b.owners[topic] {
+			has[owner] = append(has[owner], place{topic: topic, partition: int32(number)})
+		}
 	}
 	for *steps > 0 {
-		*steps -= len(b.topics[topic].members)
+		*steps -= len(p.members)
 		least, most := nobody, nobody
-		for _, m := range b.topics[topic].members {
+		for _, m := range p.members {
 			if least == nobody || b.load[m] < b.load[least] {
 				least = m
 			}
@@ -174,8 +192,9 @@ func (b *balance) evenTopic(topic int, steps *int) (moved bool) {
 		// What a member gets here is not moved on, so has need not know of it:
 		// whoever had fewest has at most one more than who has fewest then.
 		last := len(has[most]) - 1
-		owners[has[most][last]] = least
+		given := has[most][last]
 		has[most] = has[most][:last]
+		b.owners[given.topic][given.partition] = least
 		b.load[most]--
 		b.load[least]++
 		moved = true

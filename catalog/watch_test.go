@@ -13,7 +13,7 @@ func TestWatchLeavesNothingBehind(t *testing.T) {
 	w.remove(both, first)
 	changed := newTouched()
 	changed.partitions[a], changed.partitions[b] = struct{}{}, struct{}{}
-	w.notify(changed)
+	w.notify(changed, NewState([16]byte{}))
 	if len(first) != 0 || len(second) != 1 {
 		t.Errorf("%d and %d wakes, want none of the one that went and 1", len(first), len(second))
 	}

@@ -57,6 +57,12 @@ func (e *echo) ServePull(ctx context.Context, r catalog.PullRequest) (catalog.Pu
 	return catalog.PullAnswer{Entries: [][]byte{[]byte("entry")}}, err
 }
 
+func (e *echo) ServeKeep(ctx context.Context, r catalog.KeepRequest) (catalog.KeepAnswer, error) {
+	err := e.work(ctx, uint64(r.Heartbeats[0].Epoch))
+	clear(r.Heartbeats) // its own copy
+	return catalog.KeepAnswer{Outcomes: []catalog.KeepOutcome{catalog.KeepRenewed}}, err
+}
+
 func (e *echo) served() []uint64 {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -125,6 +131,31 @@ func TestFaults(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestKeepTravels: a node's heartbeats arrive as they were sent, as a kind of their own.
+func TestKeepTravels(t *testing.T) {
+	inNetwork(t, func(t *testing.T, n *catalogtest.Network, b *echo, from catalog.Peers) {
+		lost := false
+		n.SetHook(func(call catalogtest.Call) (catalogtest.Fault, bool) {
+			if call.Keep == nil || call.Keep.Heartbeats[0].Member != "m" {
+				t.Errorf("the hook saw %+v", call)
+			}
+			return catalogtest.Fault{AnswerLost: lost}, true
+		})
+		r := catalog.KeepRequest{Heartbeats: []catalog.Heartbeat{{Group: "g", Member: "m", Epoch: 7}}}
+		a, err := from.Keep(t.Context(), "b", r)
+		if err != nil || len(a.Outcomes) != 1 || a.Outcomes[0] != catalog.KeepRenewed {
+			t.Errorf("got %+v, %v", a, err)
+		}
+		lost = true
+		if _, err = from.Keep(t.Context(), "b", r); err == nil {
+			t.Error("a lost answer was told")
+		}
+		if got := b.served(); len(got) != 2 || r.Heartbeats[0].Member != "m" {
+			t.Errorf("served %v, and the sender's is %+v", got, r)
+		}
+	})
 }
 
 // TestErrorsThatCross keep their identity between nodes; no others do.

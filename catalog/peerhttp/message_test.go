@@ -74,6 +74,24 @@ func TestMessagesComeOutAsTheyWentIn(t *testing.T) {
 	} {
 		same(t, a, encodePullAnswer, decodePullAnswer)
 	}
+	long := strings.Repeat("m", nameBytesMax)
+	most := make([]catalog.Heartbeat, catalog.KeepHeartbeatsMax)
+	for i := range most {
+		most[i] = catalog.Heartbeat{Group: long, Member: long, Epoch: math.MaxInt64}
+	}
+	for _, r := range []catalog.KeepRequest{{}, {Heartbeats: []catalog.Heartbeat{{Group: "g", Member: "m", Epoch: 7}, {}}}, {Heartbeats: most}} {
+		same(t, r, encodeKeepRequest, decodeKeepRequest)
+	}
+	if m := must(t)(encodeKeepRequest(catalog.KeepRequest{Heartbeats: most})); len(m) > keepMessageMax {
+		t.Errorf("a full request has %d bytes, at most %d are read", len(m), keepMessageMax)
+	}
+	for _, a := range []catalog.KeepAnswer{
+		{},
+		{Outcomes: []catalog.KeepOutcome{catalog.KeepRenewed, catalog.KeepStale, catalog.KeepFenced}},
+		{Outcomes: make([]catalog.KeepOutcome, catalog.KeepHeartbeatsMax)},
+	} {
+		same(t, a, encodeKeepAnswer, decodeKeepAnswer)
+	}
 	for _, e := range []catalog.NotLeaderError{{}, {Epoch: 9, Leader: "http://10.0.0.9:1"}} {
 		got, err := decodeNotLeader(encodeNotLeader(&e).join())
 		if err != nil || *got != e {
@@ -110,6 +128,14 @@ func TestWhatIsOverItsLimitIsNotSent(t *testing.T) {
 		"entries": func() (pieces, error) {
 			return encodePullAnswer(catalog.PullAnswer{Entries: [][]byte{largest, largest, {1}}})
 		},
+		"heartbeats": func() (pieces, error) {
+			return encodeKeepRequest(catalog.KeepRequest{Heartbeats: make([]catalog.Heartbeat, catalog.KeepHeartbeatsMax+1)})
+		},
+		"group":  func() (pieces, error) { return encodeKeepRequest(keepOf(strings.Repeat("g", nameBytesMax+1), "m")) },
+		"member": func() (pieces, error) { return encodeKeepRequest(keepOf("g", strings.Repeat("m", nameBytesMax+1))) },
+		"outcomes of heartbeats": func() (pieces, error) {
+			return encodeKeepAnswer(catalog.KeepAnswer{Outcomes: make([]catalog.KeepOutcome, catalog.KeepHeartbeatsMax+1)})
+		},
 		"lengths of many": func() (pieces, error) { return encodePullAnswer(catalog.PullAnswer{Entries: tiny}) },
 	} {
 		if _, err := encode(); !errors.Is(err, errOverLimit) {
@@ -118,12 +144,18 @@ func TestWhatIsOverItsLimitIsNotSent(t *testing.T) {
 	}
 }
 
+func keepOf(group, member string) catalog.KeepRequest {
+	return catalog.KeepRequest{Heartbeats: []catalog.Heartbeat{{Group: group, Member: member}}}
+}
+
 // decoders are those of all kinds, each with what encodes its value again.
 var decoders = map[messageKind]func([]byte) ([]byte, error){
 	forwardRequest: again(decodeForwardRequest, encodeForwardRequest),
 	forwardAnswer:  again(decodeForwardAnswer, encodeForwardAnswer),
 	pullRequest:    again(decodePullRequest, encodePullRequest),
 	pullAnswer:     again(decodePullAnswer, encodePullAnswer),
+	keepRequest:    again(decodeKeepRequest, encodeKeepRequest),
+	keepAnswer:     again(decodeKeepAnswer, encodeKeepAnswer),
 	notLeader: again(decodeNotLeader, func(e *catalog.NotLeaderError) (pieces, error) {
 		return encodeNotLeader(e), nil
 	}),
@@ -151,6 +183,8 @@ func samples(t testing.TB) map[messageKind][]byte {
 		forwardAnswer:  ok(encodeForwardAnswer(catalog.ForwardAnswer{Slot: 12, Outcomes: []byte("outcomes")})),
 		pullRequest:    ok(encodePullRequest(catalog.PullRequest{Address: "http://a:1", After: 7, Nonce: journal.Nonce{2}, Wait: time.Second})),
 		pullAnswer:     ok(encodePullAnswer(catalog.PullAnswer{Entries: [][]byte{[]byte("one"), []byte("two")}, Stalled: 1, Resigned: true, Successor: "http://b:1"})),
+		keepRequest:    ok(encodeKeepRequest(catalog.KeepRequest{Heartbeats: []catalog.Heartbeat{{Group: "g", Member: "m", Epoch: 7}, {Group: "h", Member: "n", Epoch: 8}}})),
+		keepAnswer:     ok(encodeKeepAnswer(catalog.KeepAnswer{Outcomes: []catalog.KeepOutcome{catalog.KeepRenewed, catalog.KeepStale}})),
 		notLeader:      ok(encodeNotLeader(&catalog.NotLeaderError{Epoch: 5, Leader: "http://c:1"}), nil),
 		busy:           ok(encodeBare(busy), nil),
 	}
@@ -203,6 +237,7 @@ func FuzzMessages(f *testing.F) {
 		f.Add(byte(kind), b[headBytes:len(b)-crcBytes])
 	}
 	f.Add(byte(pullAnswer), []byte{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff})
+	f.Add(byte(keepRequest), []byte{0xff, 0xff, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, kind byte, fields []byte) {
 		decode, ok := decoders[messageKind(kind)]
 		if !ok {

@@ -27,6 +27,7 @@ import (
 type scripted struct {
 	forward func(context.Context, catalog.ForwardRequest) (catalog.ForwardAnswer, error)
 	pull    func(context.Context, catalog.PullRequest) (catalog.PullAnswer, error)
+	keep    func(context.Context, catalog.KeepRequest) (catalog.KeepAnswer, error)
 }
 
 func (s scripted) ServeForward(ctx context.Context, r catalog.ForwardRequest) (catalog.ForwardAnswer, error) {
@@ -37,6 +38,10 @@ func (s scripted) ServePull(ctx context.Context, r catalog.PullRequest) (catalog
 	return s.pull(ctx, r)
 }
 
+func (s scripted) ServeKeep(ctx context.Context, r catalog.KeepRequest) (catalog.KeepAnswer, error) {
+	return s.keep(ctx, r)
+}
+
 // failing refuses everything with err.
 func failing(err error) scripted {
 	return scripted{
@@ -45,6 +50,9 @@ func failing(err error) scripted {
 		},
 		pull: func(context.Context, catalog.PullRequest) (catalog.PullAnswer, error) {
 			return catalog.PullAnswer{}, err
+		},
+		keep: func(context.Context, catalog.KeepRequest) (catalog.KeepAnswer, error) {
+			return catalog.KeepAnswer{}, err
 		},
 	}
 }
@@ -94,11 +102,12 @@ func newClient(t *testing.T, identity Identity) *Client {
 	return c
 }
 
-// both makes one call of each kind and returns their errors by kind.
-func both(ctx context.Context, c *Client, address string) map[string]error {
+// each makes one call of each kind and returns their errors by kind.
+func each(ctx context.Context, c *Client, address string) map[string]error {
 	_, forward := c.Forward(ctx, address, catalog.ForwardRequest{Edits: []byte("edits")})
 	_, pull := c.Pull(ctx, address, catalog.PullRequest{Address: "http://me:1"})
-	return map[string]error{callForward: forward, callPull: pull}
+	_, keep := c.Keep(ctx, address, catalog.KeepRequest{Heartbeats: []catalog.Heartbeat{{Group: "g", Member: "m", Epoch: 1}}})
+	return map[string]error{callForward: forward, callPull: pull, callKeep: keep}
 }
 
 // promises tells which of the errors that promise something err is.
@@ -115,6 +124,8 @@ func TestCallsReachTheCatalogAndTheirAnswersReturn(t *testing.T) {
 	outcome := catalog.ForwardAnswer{Slot: 77, Outcomes: largest[:len(largest)-1]}
 	pull := catalog.PullRequest{Address: "http://me:1", After: 76, Nonce: journal.NewNonce(), Wait: time.Second}
 	entries := catalog.PullAnswer{Entries: [][]byte{largest, largest}, Stalled: time.Second, Resigned: true, Successor: "http://you:1"}
+	keep := catalog.KeepRequest{Heartbeats: []catalog.Heartbeat{{Group: "g", Member: "m", Epoch: 7}, {Group: "h", Member: "n", Epoch: 1 << 40}}}
+	kept := catalog.KeepAnswer{Outcomes: []catalog.KeepOutcome{catalog.KeepRenewed, catalog.KeepFenced}}
 	var got []any
 	_, address := startServer(t, DefaultConfig(), scripted{
 		forward: func(_ context.Context, r catalog.ForwardRequest) (catalog.ForwardAnswer, error) {
@@ -124,6 +135,10 @@ func TestCallsReachTheCatalogAndTheirAnswersReturn(t *testing.T) {
 		pull: func(_ context.Context, r catalog.PullRequest) (catalog.PullAnswer, error) {
 			got = append(got, r)
 			return entries, nil
+		},
+		keep: func(_ context.Context, r catalog.KeepRequest) (catalog.KeepAnswer, error) {
+			got = append(got, r)
+			return kept, nil
 		},
 	}, known(cluster))
 	c := newClient(t, known(cluster))
@@ -137,7 +152,11 @@ func TestCallsReachTheCatalogAndTheirAnswersReturn(t *testing.T) {
 		if err != nil || !reflect.DeepEqual(pulled, entries) {
 			t.Fatalf("pull: %v, the answer came through: %v", err, reflect.DeepEqual(pulled, entries))
 		}
-		if !reflect.DeepEqual(got, []any{forward, pull}) {
+		outcomes, err := c.Keep(t.Context(), address, keep)
+		if err != nil || !reflect.DeepEqual(outcomes, kept) {
+			t.Fatalf("keep: %v, the answer came through: %v", err, reflect.DeepEqual(outcomes, kept))
+		}
+		if !reflect.DeepEqual(got, []any{forward, pull, keep}) {
 			t.Fatal("the requests did not come through")
 		}
 	}
@@ -164,7 +183,7 @@ func TestErrorsOfTheCatalogReturn(t *testing.T) {
 		t.Run(c.err.Error(), func(t *testing.T) {
 			server, address := startServer(t, DefaultConfig(), failing(c.err), known(cluster))
 			client := newClient(t, known(cluster))
-			for call, err := range both(t.Context(), client, address) {
+			for call, err := range each(t.Context(), client, address) {
 				if err == nil || promises(err) != c.want {
 					t.Errorf("%s: %v promises %q, want %q", call, err, promises(err), c.want)
 				}
@@ -239,7 +258,7 @@ func TestAnswersOfStrangersPromiseNothing(t *testing.T) {
 				answer(w, r)
 			}))
 			defer server.Close()
-			for call, err := range both(t.Context(), newClient(t, known(cluster)), server.URL) {
+			for call, err := range each(t.Context(), newClient(t, known(cluster)), server.URL) {
 				if err == nil || promises(err) != "" {
 					t.Errorf("%s: got %v, want an error that promises nothing", call, err)
 				}
@@ -247,7 +266,7 @@ func TestAnswersOfStrangersPromiseNothing(t *testing.T) {
 			// Neither a redirect nor a lost answer makes the client ask again.
 			mu.Lock()
 			defer mu.Unlock()
-			if want := map[string]int{forwardPath: 1, pullPath: 1}; !reflect.DeepEqual(asked, want) {
+			if want := map[string]int{forwardPath: 1, pullPath: 1, keepPath: 1}; !reflect.DeepEqual(asked, want) {
 				t.Errorf("asked %v, want %v", asked, want)
 			}
 		})
@@ -264,20 +283,20 @@ func TestNobodyThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := newClient(t, known(cluster))
-	for call, err := range both(t.Context(), c, address) {
+	for call, err := range each(t.Context(), c, address) {
 		if promises(err) != "nobody_there" {
 			t.Errorf("%s to a free port: %v", call, err)
 		}
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	for call, err := range both(ended, c, address) {
+	for call, err := range each(ended, c, address) {
 		if err == nil || promises(err) != "" {
 			t.Errorf("%s that was given up: %v", call, err)
 		}
 	}
 	for _, wrong := range []string{"", "10.0.0.1:7171", "ftp://10.0.0.1", "http://", "http://a b", "http://host.invalid:1"} {
-		for call, err := range both(t.Context(), c, wrong) {
+		for call, err := range each(t.Context(), c, wrong) {
 			if err == nil || promises(err) != "" {
 				t.Errorf("%s to %q: %v", call, wrong, err)
 			}
@@ -331,7 +350,7 @@ func TestStrangersAreRefusedBeforeTheirBodyIsRead(t *testing.T) {
 			_ = conn.Close()
 		}
 	}
-	for call, err := range both(t.Context(), newClient(t, known(NewToken([16]byte{1, 2, 3}, "other"))), address) {
+	for call, err := range each(t.Context(), newClient(t, known(NewToken([16]byte{1, 2, 3}, "other"))), address) {
 		if err == nil || promises(err) != "" || !strings.Contains(err.Error(), "--peer-secret") {
 			t.Errorf("%s with another secret: %v", call, err)
 		}
@@ -353,12 +372,12 @@ func TestTokensDependOnClusterAndSecret(t *testing.T) {
 
 func TestBeforeTheClusterIsKnown(t *testing.T) {
 	_, address := startServer(t, DefaultConfig(), failing(errors.New("served")), unknown)
-	for call, err := range both(t.Context(), newClient(t, known(cluster)), address) {
+	for call, err := range each(t.Context(), newClient(t, known(cluster)), address) {
 		if err == nil || promises(err) != "" || !strings.Contains(err.Error(), "503") {
 			t.Errorf("%s to a node that knows no cluster: %v", call, err)
 		}
 	}
-	for call, err := range both(t.Context(), newClient(t, unknown), address) {
+	for call, err := range each(t.Context(), newClient(t, unknown), address) {
 		if err == nil || promises(err) != "" || strings.Contains(err.Error(), "answered") {
 			t.Errorf("%s of a node that knows no cluster: %v", call, err)
 		}
@@ -481,6 +500,9 @@ func TestASenderThatGivesUpEndsItsRequest(t *testing.T) {
 		pull: func(ctx context.Context, _ catalog.PullRequest) (catalog.PullAnswer, error) {
 			return catalog.PullAnswer{}, wait(ctx)
 		},
+		keep: func(ctx context.Context, _ catalog.KeepRequest) (catalog.KeepAnswer, error) {
+			return catalog.KeepAnswer{}, wait(ctx)
+		},
 	}, known(cluster))
 	c := newClient(t, known(cluster))
 	for _, call := range []func(context.Context) error{
@@ -489,6 +511,7 @@ func TestASenderThatGivesUpEndsItsRequest(t *testing.T) {
 			return err
 		},
 		func(ctx context.Context) error { _, err := c.Pull(ctx, address, catalog.PullRequest{}); return err },
+		func(ctx context.Context) error { _, err := c.Keep(ctx, address, catalog.KeepRequest{}); return err },
 	} {
 		ctx, cancel := context.WithCancel(t.Context())
 		result := make(chan error, 1)
@@ -523,6 +546,10 @@ func TestRequestsOverTheLimitAreRefusedAsBusy(t *testing.T) {
 			_, err := c.Pull(ctx, address, catalog.PullRequest{})
 			return err
 		}, callPull},
+		{"keeps", func(c *Config) { c.KeepsMax = 2 }, func(ctx context.Context, c *Client, address string) error {
+			_, err := c.Keep(ctx, address, catalog.KeepRequest{})
+			return err
+		}, callKeep},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cfg := DefaultConfig()
@@ -538,6 +565,11 @@ func TestRequestsOverTheLimitAreRefusedAsBusy(t *testing.T) {
 					begun <- struct{}{}
 					<-release
 					return catalog.PullAnswer{}, nil
+				},
+				keep: func(context.Context, catalog.KeepRequest) (catalog.KeepAnswer, error) {
+					begun <- struct{}{}
+					<-release
+					return catalog.KeepAnswer{}, nil
 				},
 			}, known(cluster))
 			client := newClient(t, known(cluster))

@@ -8,10 +8,13 @@ import (
 	"os"
 	"sync/atomic"
 	"time"
+
+	"github.com/wadilog/wadi/ingest"
 )
 
-// body reads a request's body under a deadline that moves with its progress.
-// It belongs to one goroutine at a time; only stop may be called by another.
+// body reads a request's body under a deadline that moves with its progress, and
+// decodes it. It belongs to one goroutine at a time; only stop may be called by
+// another.
 type body struct {
 	src   io.Reader
 	conn  *http.ResponseController
@@ -19,11 +22,24 @@ type body struct {
 	rate  int64 // bytes per second, at least
 	lines bool  // the account begins anew with each line
 
+	coding coding   // that it comes in
+	room   roomFunc // for the decoder
+
+	// Of what came over the wire:
+
 	waited time.Duration // time spent in reads since the account began
 	got    int64         // bytes since then
 	total  int64         // bytes since the body began
 	eof    bool
 	err    error // what ended the body before its end
+
+	// Of what it decodes to, if it is encoded:
+
+	decoder *bodyDecoder // nil before the first read and after the last
+	limit   int64        // bytes that may come out; negative is without limit
+	decoded int64        // bytes that came out
+	silent  int64        // bytes that came in since then
+	ended   error        // what ended it, io.EOF if all is well
 
 	stopped atomic.Bool
 }
@@ -34,13 +50,86 @@ func newBody(cfg Config, r *http.Request, conn *http.ResponseController) *body {
 		conn:  conn,
 		grace: cfg.BodyGrace,
 		rate:  cfg.BodyBytesPerSecondMin,
+		limit: -1,
 		eof:   r.Body == nil || r.Body == http.NoBody,
 	}
 }
 
-// Read returns the next bytes, io.EOF at the end, or a problem. Only time in
-// which the server waits for the client counts against the client.
+// Read returns the next decoded bytes, io.EOF at the end, or a problem. If there
+// is a limit to what comes out of an encoded body, it may also be errOverLimit.
 func (b *body) Read(p []byte) (int, error) {
+	if b.coding == identity {
+		n, err := b.readWire(p)
+		b.sawLines(p[:n])
+		return n, err
+	}
+	if b.ended != nil {
+		return 0, b.ended
+	}
+	if b.decoder == nil {
+		b.decoder = newBodyDecoder(b.coding, wire{b}, b.limit, b.room)
+	}
+	n, err := b.decoder.Read(p)
+	b.decoded += int64(n)
+	if n > 0 {
+		b.silent = 0
+		b.sawLines(p[:n])
+	}
+	if err != nil {
+		b.closeDecoder()
+		b.ended = b.wholeError(err)
+	}
+	return n, b.ended
+}
+
+// wholeError is what a client gets to see of a decoder's error.
+func (b *body) wholeError(err error) error {
+	var p *problem
+	switch {
+	case b.err != nil: // the decoder's own is only what follows from it
+		return b.err
+	case err == io.EOF, errors.Is(err, errOverLimit):
+		return err
+	case errors.As(err, &p), errors.As(err, new(*ingest.OverloadedError)), errors.Is(err, ingest.ErrNotIngest):
+		return err // of the room for the decoder
+	}
+	return encodingProblem(b.coding, b.decoded, err)
+}
+
+// closeDecoder gives back what a decoder takes up. Whoever reads the body must
+// have ended.
+func (b *body) closeDecoder() {
+	if b.decoder != nil {
+		b.decoder.close()
+		b.decoder = nil
+	}
+}
+
+// sawLines begins the account anew if there is the end of a line.
+func (b *body) sawLines(p []byte) {
+	if b.lines && bytes.IndexByte(p, '\n') >= 0 {
+		b.waited, b.got = 0, 0
+	}
+}
+
+// wire is an encoded body as it comes.
+type wire struct{ *body }
+
+func (w wire) Read(p []byte) (int, error) {
+	if w.limit >= 0 && w.total > w.limit+encodedSlack {
+		return 0, errOverLimit
+	}
+	if w.silent > encodedSilenceMax {
+		return 0, errSilence
+	}
+	n, err := w.readWire(p)
+	w.silent += int64(n)
+	return n, err
+}
+
+// readWire returns the next bytes as they come, io.EOF at the end, or a problem.
+// Only time in which the server waits for the client counts against the client.
+func (b *body) readWire(p []byte) (int, error) {
 	if b.err != nil {
 		return 0, b.err
 	}
@@ -58,9 +147,6 @@ func (b *body) Read(p []byte) (int, error) {
 	b.waited += time.Since(begin)
 	b.got += int64(n)
 	b.total += int64(n)
-	if b.lines && bytes.IndexByte(p[:n], '\n') >= 0 {
-		b.waited, b.got = 0, 0
-	}
 	switch {
 	case err == nil:
 		return n, nil
@@ -98,11 +184,13 @@ const bodyFirstRead = 64 << 10
 const bodyGrowth = 4
 
 // readAll reads the whole body. length is what Content-Length says, -1 for
-// nothing; the caller has compared it with limit. grow is asked before more
-// memory is taken. Over limit it returns tooLarge.
+// nothing; the caller has compared it with limit, which is for what the body
+// decodes to. grow is asked before more memory is taken. Over limit it returns
+// tooLarge.
 func (b *body) readAll(length, limit int64, grow func(int64) error, tooLarge *problem) ([]byte, error) {
 	most := limit
-	if length >= 0 {
+	b.limit = limit
+	if length >= 0 && b.coding == identity {
 		most = length
 	}
 	size := min(bodyFirstRead, most)
@@ -118,6 +206,9 @@ func (b *body) readAll(length, limit int64, grow func(int64) error, tooLarge *pr
 		}
 		if err == io.EOF {
 			return buf, nil
+		}
+		if err == errOverLimit {
+			return nil, tooLarge
 		}
 		if err != nil {
 			return nil, err

@@ -18,7 +18,9 @@ const cacheForever = "public, max-age=3600, immutable"
 // An answer to a closed range is immutable, as the same offset holds the same
 // bytes for all time. Its entity tag is a hash of what was asked, and the
 // offset at which the answer ends: max_bytes may cut the same question at
-// another place after the batches were moved.
+// another place after the batches were moved. It is a weak one, as it is the same
+// whether and however the answer is encoded (RFC 9110, 8.8.3.3): who has the
+// records in one coding need not fetch them in another.
 
 // immutable tells whether the answer will be right for all time: the whole
 // range is there, and it says something.
@@ -28,7 +30,7 @@ func (f *fetchRequest) immutable(a fetchAnswer) bool {
 
 // entityTag is the ETag of an answer that ends at next.
 func (f *fetchRequest) entityTag(next catalog.Offset) string {
-	return `"` + f.entityTagPrefix() + itoa(int64(next)) + `"`
+	return `W/"` + f.entityTagPrefix() + itoa(int64(next)) + `"`
 }
 
 func (f *fetchRequest) entityTagPrefix() string {

@@ -37,6 +37,16 @@ type Config struct {
 	// committed at the same time.
 	ChunksInFlightMax int
 
+	// DecodersBytesMax bounds what the decoders of encoded bodies take up, those of
+	// records within the node's budget for records. Beyond it requests with encoded
+	// bodies get 503.
+	DecodersBytesMax int64
+	// EncodersMax bounds the answers that are being encoded, of which each takes
+	// about EncoderBytes. Beyond it answers go out as they are.
+	EncodersMax int
+	// EncodeBytesMin is the length from which on an answer is worth encoding.
+	EncodeBytesMin int
+
 	// FetchBytes is max_bytes where a fetch does not give it; FetchBytesMax
 	// bounds it. Both count batches as they are stored.
 	FetchBytes    int
@@ -120,6 +130,8 @@ type Config struct {
 	// ConnectionsMax bounds the open connections. Beyond it requests get 503
 	// with the same exceptions; beyond twice as many, connections are closed.
 	ConnectionsMax int
+	// AccessLog logs every request at level info, not at debug.
+	AccessLog bool
 	// RetryAfter is what a 503 of this package suggests.
 	RetryAfter time.Duration
 }
@@ -140,6 +152,10 @@ func DefaultConfig() Config {
 		ChunkRecordsMax:   10_000,
 		ChunkLinger:       50 * time.Millisecond,
 		ChunksInFlightMax: 8,
+
+		DecodersBytesMax: 64 << 20,
+		EncodersMax:      32,
+		EncodeBytesMin:   1 << 10,
 
 		FetchBytes:           1 << 20,
 		FetchBytesMax:        64 << 20,
@@ -198,6 +214,9 @@ func (c Config) Validate() error {
 		{"ChunkRecordsMax", int64(c.ChunkRecordsMax)},
 		{"ChunkLinger", int64(c.ChunkLinger)},
 		{"ChunksInFlightMax", int64(c.ChunksInFlightMax)},
+		{"DecodersBytesMax", c.DecodersBytesMax},
+		{"EncodersMax", int64(c.EncodersMax)},
+		{"EncodeBytesMin", int64(c.EncodeBytesMin)},
 		{"FetchBytes", int64(c.FetchBytes)},
 		{"FetchBytesMax", int64(c.FetchBytesMax)},
 		{"FetchRecordsMax", int64(c.FetchRecordsMax)},

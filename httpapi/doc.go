@@ -20,6 +20,12 @@
 //     memory before it takes it, as the body comes. So a sender holds in
 //     proportion to what it sent, however slow it is. A fetch reserves its share
 //     of the memory for answers before anything is loaded for it.
+//   - An encoded body is decoded as it is read, and what it may cost is counted: its
+//     limits are those of what it decodes to, and what its decoder takes up is
+//     asked for first (body_decoder.go). The window of a zstd body is what a sender
+//     may hold out of proportion; all of them have a bound of their own.
+//   - The end of an encoded answer is written after the handler has succeeded, and
+//     at no other time.
 //   - Nothing waits for a client without a deadline. Reading a body is bounded
 //     by a grace time and a least rate (body.go), writing by a deadline that is
 //     renewed as bytes leave (response.go).

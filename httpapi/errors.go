@@ -28,6 +28,7 @@ var (
 	kindInvalidConfig     = refused("invalid_config", 400, "A topic setting is not allowed")
 	kindInvalidPartitions = refused("invalid_partitions", 400, "The number of partitions is not allowed")
 	kindInvalidBody       = refused("invalid_body", 400, "The body ended early or is wrongly framed")
+	kindInvalidEncoding   = refused("invalid_encoding", 400, "The body is not what its content encoding says")
 	kindNoRecords         = refused("no_records", 400, "The request holds no records")
 	kindNeedsAcksAll      = refused("needs_acks_all", 400, "The request needs acks=all")
 	kindNeedsPartition    = refused("needs_partition", 400, "The request must name a partition in its path")
@@ -74,7 +75,7 @@ var (
 
 	kindKeyReused   = refused("idempotency_key_reused", 422, "The idempotency key was used for another request")
 	kindTooManyKeys = retry(refused("too_many_idempotency_keys", 429, "Too many idempotency keys are remembered"))
-	kindGroupFull   = retry(refused("group_full", 429, "The group has as many members as it may"))
+	kindGroupFull   = retry(refused("group_full", 429, "The group has as many members or topics as it may"))
 
 	kindOverloaded      = retry(refused("overloaded", 503, "The node cannot take the request at the moment"))
 	kindNotReady        = retry(refused("not_ready", 503, "The node is not ready"))
@@ -240,6 +241,11 @@ func catalogProblem(err error) *problem {
 // leave, or are removed when they were silent for their session timeout.
 const groupFullRetryAfter = 10 * time.Second
 
+// groupFull says of what a group has as many as it may.
+func groupFull(what string, limit int64) *problem {
+	return kindGroupFull.newf("a group has at most %d %s", limit, what).with("limit", limit).after(groupFullRetryAfter)
+}
+
 func groupProblem(err error) *problem {
 	var (
 		rebalance *catalog.RebalanceError
@@ -254,7 +260,7 @@ func groupProblem(err error) *problem {
 	case errors.Is(err, catalog.ErrGroupStrategy):
 		return kindGroupStrategy.newf("%v", catalog.ErrGroupStrategy)
 	case errors.Is(err, catalog.ErrGroupFull):
-		return kindGroupFull.newf("%v", catalog.ErrGroupFull).with("limit", int64(catalog.GroupMembersMax)).after(groupFullRetryAfter)
+		return groupFull("members", catalog.GroupMembersMax)
 	case errors.Is(err, catalog.ErrMemberFenced):
 		return kindMemberFenced.newf("%v; join again", catalog.ErrMemberFenced)
 	case errors.As(err, &rebalance):

@@ -48,20 +48,54 @@ func (s *Server) handle(h handler) http.HandlerFunc {
 func (s *Server) handleBody(h handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		x := s.exchange(w, r)
-		if err := h(x); err != nil {
+		defer x.body.closeDecoder()
+		err := h(x)
+		if err == nil {
+			if err = x.w.finish(); err != nil {
+				err = clientGone(err)
+			}
+		}
+		if err != nil {
 			x.fail(err)
 		}
 	}
 }
 
+// decodeBody makes the body one that is decoded as its Content-Encoding says.
+func (x *exchange) decodeBody() (err error) {
+	x.body.coding, err = contentCoding(x.r)
+	if x.body.room == nil {
+		x.body.room = x.s.decoderRoom
+	}
+	return err
+}
+
+// announced tells whether the body says that it is over a limit of bytes.
+func (x *exchange) announced(limit int64) bool {
+	if x.body.coding != identity {
+		limit += encodedSlack
+	}
+	return x.r.ContentLength > limit
+}
+
+// decoderRoom is a roomFunc.
+func (s *Server) decoderRoom(n int64) (release func(), err error) {
+	if !s.decoders.enter(n) {
+		return nil, kindOverloaded.newf("the decoders of bodies take up too much memory").
+			with("reason", "body decoders").with("limit", s.decoders.limit)
+	}
+	return func() { s.decoders.leave(n) }, nil
+}
+
 func (s *Server) exchange(w http.ResponseWriter, r *http.Request) *exchange {
 	res := w.(*response)
+	res.body = newBody(s.cfg, r, res.conn)
 	return &exchange{
 		s:    s,
 		w:    res,
 		r:    r,
 		conn: res.conn,
-		body: newBody(s.cfg, r, res.conn),
+		body: res.body,
 		id:   res.Header().Get(requestIDHeader),
 	}
 }
@@ -83,16 +117,12 @@ func (x *exchange) fail(err error) {
 	p.setHeaders(h)
 	text := p.appendJSON(nil)
 	text = append(text, '\n')
-	h.Set("Content-Length", strconv.Itoa(len(text)))
+	answer := func() { _ = x.w.whole(p.status, text) } // if the client is gone there is nobody to tell
 	if x.body.eof {
-		x.w.WriteHeader(p.status)
-		_, _ = x.w.Write(text)
+		answer()
 		return
 	}
-	x.refuseBody(func() {
-		x.w.WriteHeader(p.status)
-		_, _ = x.w.Write(text)
-	})
+	x.refuseBody(answer)
 }
 
 // refuseBody sends an answer before the body was read to its end. Closing the
@@ -151,13 +181,11 @@ func (x *exchange) report(p *problem) {
 // answer sends a JSON body.
 func (x *exchange) answer(status int, text []byte) {
 	h := x.w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Content-Length", strconv.Itoa(len(text)))
+	h.Set("Content-Type", mediaJSON)
 	if h.Get("Cache-Control") == "" {
 		h.Set("Cache-Control", "no-store")
 	}
-	x.w.WriteHeader(status)
-	_, _ = x.w.Write(text) // the client is gone; there is nobody to tell
+	_ = x.w.whole(status, text) // the client is gone; there is nobody to tell
 }
 
 // pathParam returns a path parameter as it was meant. chi matches the escaped

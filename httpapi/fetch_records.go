@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"strconv"
 	"sync"
 
 	"github.com/wadilog/wadi/catalog"
@@ -89,10 +88,13 @@ func (t *recordText) flush() error {
 
 // finish sends what is left. An answer that was short gets its length.
 func (t *recordText) finish() error {
-	if t.w.status == 0 {
-		t.w.Header().Set("Content-Length", strconv.Itoa(len(t.buf)))
+	if t.w.status != 0 {
+		return t.flush()
 	}
-	return t.flush()
+	if err := t.w.whole(t.status, t.buf); err != nil {
+		return clientGone(err)
+	}
+	return nil
 }
 
 // undecodable is err, or if that is about a batch that is not what it should be,

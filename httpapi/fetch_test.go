@@ -32,7 +32,7 @@ func TestClosedRange(t *testing.T) {
 	tag := got.header.Get("ETag")
 	checkCached := func(got answer) {
 		t.Helper()
-		if h := got.header; h.Get("ETag") != tag || tag == "" || h.Get("Cache-Control") != "public, max-age=3600, immutable" || h.Get("Vary") != "Accept" {
+		if h := got.header; h.Get("ETag") != tag || tag == "" || h.Get("Cache-Control") != "public, max-age=3600, immutable" || h.Get("Vary") != "Accept, Accept-Encoding" {
 			t.Fatalf("headers %v", h)
 		}
 	}
@@ -43,7 +43,7 @@ func TestClosedRange(t *testing.T) {
 	if !bytes.Equal(again.body, got.body) {
 		t.Fatalf("answer %s, before %s", again.body, got.body)
 	}
-	for _, match := range []string{tag, "W/" + tag, `"other", ` + tag, "*"} {
+	for _, match := range []string{tag, strings.TrimPrefix(tag, "W/"), `"other", ` + tag, "*"} {
 		got := a.want(304, a.do("GET", path, "", "If-None-Match", match))
 		checkCached(got)
 		if len(got.body) > 0 {

@@ -170,14 +170,14 @@ func (s *Server) joinGroup(x *exchange) error {
 
 // notJoined adds the actual values to why the catalog refused a join.
 func (s *Server) notJoined(edit catalog.JoinGroup, err error) error {
-	if !errors.Is(err, catalog.ErrGroupStrategy) {
-		return err
+	g := s.topics.View().Group(edit.Group)
+	switch {
+	case errors.Is(err, catalog.ErrGroupFull) && (g == nil || len(g.Members) < catalog.GroupMembersMax):
+		return groupFull("topics to which its members subscribe", catalog.GroupTopicsMax)
+	case errors.Is(err, catalog.ErrGroupStrategy) && g != nil:
+		return kindGroupStrategy.newf("the group has the strategy %s, not %s", g.Strategy, edit.Strategy).with("strategy", g.Strategy.String())
 	}
-	p := kindGroupStrategy.newf("the group has another strategy than %s", edit.Strategy)
-	if g := s.topics.View().Group(edit.Group); g != nil {
-		p = kindGroupStrategy.newf("the group has the strategy %s, not %s", g.Strategy, edit.Strategy).with("strategy", g.Strategy.String())
-	}
-	return p
+	return err
 }
 
 // subscribable makes sure that all topics are there. They are created if the node

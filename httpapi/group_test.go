@@ -131,7 +131,7 @@ func TestJoinIsRefused(t *testing.T) {
 		want       string
 		retryAfter string
 	}{
-		"full": {catalog.ErrGroupFull, 429, `{"type":"/problems/group-full","title":"The group has as many members as it may","status":429,"detail":"the group has as many members as it may","code":"group_full","retryable":true,"no_side_effects":true,"limit":1000}`, "10"},
+		"full": {catalog.ErrGroupFull, 429, `{"type":"/problems/group-full","title":"The group has as many members or topics as it may","status":429,"detail":"a group has at most 500 topics to which its members subscribe","code":"group_full","retryable":true,"no_side_effects":true,"limit":500}`, "10"},
 		"catalog full": {catalog.ErrCatalogFull, 503,
 			`{"type":"/problems/catalog-full","title":"The catalog is at its limit","status":503,"detail":"` + catalog.ErrCatalogFull.Error() + `","code":"catalog_full","retryable":true,"no_side_effects":true}`, "1"},
 		"level": {&catalog.FeatureLevelError{Needed: 3, Level: 2}, 409,

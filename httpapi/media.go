@@ -10,6 +10,7 @@ import (
 // The media types that mean something to the API.
 const (
 	mediaJSON        = "application/json"
+	mediaProblem     = "application/problem+json"     // RFC 9457
 	mediaMergePatch  = "application/merge-patch+json" // RFC 7396
 	mediaNDJSON      = "application/x-ndjson"
 	mediaRecordBatch = "application/vnd.kafka.recordbatch.v2"
@@ -19,11 +20,8 @@ const (
 
 // contentType returns the media type of a request's body, "" if it has none.
 func contentType(r *http.Request) (string, error) {
-	if encoding, ok, err := singleHeader(r.Header, "Content-Encoding"); err != nil {
+	if _, err := contentCoding(r); err != nil {
 		return "", err
-	} else if ok && !strings.EqualFold(encoding, "identity") {
-		// RFC 9110, 15.5.16: the answer names what would have been taken.
-		return "", kindContentEncoding.newf("a body must not be encoded").withHeader("Accept-Encoding", "identity")
 	}
 	text, ok, err := singleHeader(r.Header, "Content-Type")
 	if !ok {

@@ -14,6 +14,7 @@ type metrics struct {
 	answered    prometheus.Counter
 	records     *prometheus.CounterVec
 	slowReaders prometheus.Counter
+	unencoded   prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer, s *Server) *metrics {
@@ -44,15 +45,21 @@ func newMetrics(reg prometheus.Registerer, s *Server) *metrics {
 			Help: "Streams that were closed because their reader took nothing for too long.",
 		}),
 	}
+	m.unencoded = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "wadi_http_unencoded_total",
+		Help: "Answers that went out as they were because all encoders were in use.",
+	})
 	gauge := func(name, help string, g *gate) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 {
 			return float64(g.inside.Load())
 		})
 	}
-	reg.MustRegister(m.requests, m.seconds, m.problems, m.answered, m.records, m.slowReaders,
+	reg.MustRegister(m.requests, m.seconds, m.problems, m.answered, m.records, m.slowReaders, m.unencoded,
 		gauge("wadi_http_open_requests", "Requests that are being served.", s.open),
 		gauge("wadi_http_streams", "Streams that are open.", s.streams),
 		gauge("wadi_http_connections", "Open connections.", s.conns),
+		gauge("wadi_http_body_decoder_bytes", "Bytes that decoders of encoded bodies take up.", s.decoders),
+		gauge("wadi_http_encoders", "Answers that are being encoded.", s.encoders),
 		gauge("wadi_http_fetched_bytes", "Bytes of batches in answers that are being written.", s.fetched),
 	)
 	return m

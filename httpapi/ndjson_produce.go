@@ -469,6 +469,7 @@ func (l *lineStream) writeLine(line []byte) {
 	}
 	if !l.answered {
 		l.answered = true
+		l.w.asItIs() // each line goes out when it is written
 		h := l.w.Header()
 		h.Set("Content-Type", mediaNDJSON)
 		h.Set("Cache-Control", "no-store")

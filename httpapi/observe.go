@@ -21,23 +21,31 @@ const (
 func (s *Server) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		begin := time.Now()
-		res := &response{ResponseWriter: w, conn: http.NewResponseController(w), timeout: s.cfg.WriteTimeout, leaving: &s.drain.leaving}
+		res := s.newResponse(w, r)
 		id := requestID(r)
 		res.Header().Set(requestIDHeader, id)
 		aborted := true
+		defer res.encoding.close() // of an answer that was broken off
 		defer func() {
 			route := chi.RouteContext(r.Context()).RoutePattern()
 			if route == "" {
 				route = "none"
 			}
 			s.metrics.observe(route, r.Method, res, aborted && !res.complete, time.Since(begin))
-			s.logger.LogAttrs(r.Context(), slog.LevelDebug, "request",
+			level := slog.LevelDebug
+			if s.cfg.AccessLog {
+				level = slog.LevelInfo
+			}
+			// Neither the query nor the path as it came: they may hold keys.
+			s.logger.LogAttrs(r.Context(), level, "request",
 				slog.String("request_id", id),
+				slog.String("remote", r.RemoteAddr),
 				slog.String("method", r.Method),
 				slog.String("route", route),
 				slog.String("topic", chi.URLParam(r, "topic")),
 				slog.Int("status", res.status),
 				slog.Bool("aborted", aborted && !res.complete),
+				slog.Int64("received", res.received()),
 				slog.Int64("bytes", res.written),
 				slog.Duration("elapsed", time.Since(begin)),
 			)

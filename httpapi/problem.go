@@ -141,6 +141,6 @@ func (p *problem) setHeaders(h http.Header) {
 		seconds := (p.retryAfter + time.Second - 1) / time.Second
 		h.Set("Retry-After", strconv.FormatInt(int64(seconds), 10))
 	}
-	h.Set("Content-Type", "application/problem+json")
+	h.Set("Content-Type", mediaProblem)
 	h.Set("Cache-Control", "no-store")
 }

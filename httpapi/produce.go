@@ -56,7 +56,29 @@ func (s *Server) produce(x *exchange) error {
 			return err
 		}
 	}
+	p.body.room = p.decoderRoom
+	if err := p.decodeBody(); err != nil {
+		return err
+	}
 	return p.stillTrue(ctx, p.produceBody())
+}
+
+// decoderRoom is a roomFunc. The decoder of a produce request counts as its body
+// does.
+func (p *produceRequest) decoderRoom(n int64) (release func(), err error) {
+	budget, err := p.s.producer.Reserve(n)
+	if err != nil {
+		return nil, err
+	}
+	leave, err := p.s.decoderRoom(n)
+	if err != nil {
+		budget.Release()
+		return nil, err
+	}
+	return func() {
+		leave()
+		budget.Release()
+	}, nil
 }
 
 func (p *produceRequest) produceBody() error {
@@ -230,11 +252,12 @@ func (s *Server) autoCreate(ctx context.Context, name string) (*catalog.Topic, e
 // readBody reserves budget for the body and reads it.
 func (p *produceRequest) readBody(limit int64, tooLarge *problem) ([]byte, Reservation, error) {
 	length := p.r.ContentLength
-	if length > limit {
+	if p.announced(limit) {
 		return nil, nil, tooLarge
 	}
-	// Room for the whole body is asked for before any of it is read, and held
-	// as it comes: a client that sends slowly must not keep others out.
+	// Room for all of the body that is announced is asked for before any of it is
+	// read, and held as it comes: a client that sends slowly must not keep others
+	// out.
 	budget, err := p.s.producer.Reserve(max(length, 0))
 	if err != nil {
 		return nil, nil, err

@@ -96,6 +96,9 @@ type Server struct {
 	fetched *gate // bytes of batches in answers that are being written
 	streams *gate // streams that are open
 
+	decoders *gate // bytes that decoders of bodies take up
+	encoders *gate // answers that are being encoded
+
 	decoding  *semaphore.Weighted // bytes of decompressed records
 	streaming *semaphore.Weighted // bytes of batches in rounds of streams
 
@@ -123,12 +126,14 @@ func NewServer(cfg Config, producer Producer, fetcher Fetcher, topics Topics, he
 		conns:     newGate(int64(cfg.ConnectionsMax)),
 		fetched:   newGate(cfg.FetchedBytesMax),
 		streams:   newGate(int64(cfg.StreamsMax)),
+		decoders:  newGate(cfg.DecodersBytesMax),
+		encoders:  newGate(int64(cfg.EncodersMax)),
 		decoding:  semaphore.NewWeighted(cfg.DecodingBytesMax),
 		streaming: semaphore.NewWeighted(cfg.StreamedBytesMax),
 		drain:     drain{begun: time.Now()},
 	}
 	s.metrics = newMetrics(reg, s)
-	s.router = s.routes(promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
+	s.router = s.routes(promhttp.HandlerFor(reg, promhttp.HandlerOpts{DisableCompression: true}))
 	return s, nil
 }
 

@@ -388,10 +388,14 @@ func (x *exchange) readSmallBody() ([]byte, error) {
 	return x.readBody(x.s.cfg.SettingsBodyBytesMax, func(int64) error { return nil })
 }
 
-// readBody reads a body of up to limit bytes; grow is asked before memory is taken.
+// readBody reads a body of up to limit bytes, decoded; grow is asked before memory
+// is taken.
 func (x *exchange) readBody(limit int64, grow func(int64) error) ([]byte, error) {
-	tooLarge := kindBodyTooLarge.newf("the body is over the limit of %d bytes", limit).with("limit", limit)
-	if x.r.ContentLength > limit {
+	if err := x.decodeBody(); err != nil {
+		return nil, err
+	}
+	tooLarge := bodyTooLarge(limit)
+	if x.announced(limit) {
 		return nil, tooLarge
 	}
 	return x.body.readAll(x.r.ContentLength, limit, grow, tooLarge)

@@ -7,9 +7,9 @@ import (
 )
 
 // badInputGrowthMax bounds what bad requests may add to the memory of a node, in
-// bytes resident at the peak: one batch that unpacks to the limit of 64 MiB, and
-// a body of 16 MiB that is copied once while it grows.
-const badInputGrowthMax = 96 << 20
+// bytes resident at the peak. Most of it are two bodies of 16 MiB, each of which is
+// copied while it grows.
+const badInputGrowthMax = 64 << 20
 
 // TestBadInput sends all that is refused to a real node on a real store. The
 // node collects garbage early, so that its peak is what was in use.

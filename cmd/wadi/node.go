@@ -210,16 +210,37 @@ func (o nodeOptions) apiConfig() httpapi.Config {
 	cfg.AutoCreateTopics = o.AutoCreateTopics
 	cfg.DefaultPartitions = o.AutoCreatePartitions
 	cfg.RequestTimeout = o.RequestTimeout
+	cfg.IdleTimeout = o.IdleTimeout
+	cfg.AccessLog = o.AccessLog
+	cfg.ConnectionsMax = o.connectionsMax(cfg.ConnectionsMax, openFilesMax())
 	// A body, what is decoded from it and its batches share the budget for
 	// records on their way in.
 	body := min(cfg.JSONBodyBytesMax, o.ingestConfig().BufferBytesMax/4)
 	cfg.JSONBodyBytesMax, cfg.BatchBodyBytesMax = body, body
+	cfg.DecodersBytesMax = o.MemoryLimit / 8
+	cfg.EncodersMax = int(o.MemoryLimit / 32 / httpapi.EncoderBytes)
 	cfg.FetchedBytesMax = o.MemoryLimit / 8
 	cfg.StreamedBytesMax = o.MemoryLimit / 16
 	// Slow readers of all of them together may take an eighth.
 	cfg.StreamsMax = min(cfg.StreamsMax, int(o.MemoryLimit/8/int64(2*cfg.StreamBufferBytes)))
 	cfg.DecodingBytesMax = max(o.MemoryLimit/8, int64(cfg.DecompressedBytesMax))
 	return cfg
+}
+
+const (
+	// connectionBytes is about what an open connection takes up in memory.
+	connectionBytes = 16 << 10
+	// otherFiles are for the store, the write-ahead buffer and the peers.
+	otherFiles = 512
+)
+
+// connectionsMax is how many connections are served. Twice as many may be open,
+// those that are refused; and files for the rest of the node must be left.
+func (o nodeOptions) connectionsMax(standard, files int) int {
+	if o.ConnectionLimit > 0 {
+		return o.ConnectionLimit
+	}
+	return max(1, min(standard, int(o.MemoryLimit/8/connectionBytes), (files-otherFiles)/2))
 }
 
 // run serves until ctx ends or a part cannot go on.

@@ -41,6 +41,9 @@ type nodeOptions struct {
 	AutoCreateTopics     bool          // on produce to an unknown topic
 	AutoCreatePartitions int32         // of such a topic
 	RequestTimeout       time.Duration // for one request; long polls and streams have their own
+	IdleTimeout          time.Duration // of a connection without a request
+	ConnectionLimit      int           // open connections; 0: what memory and open files allow
+	AccessLog            bool          // every request at level info
 	DrainDelay           time.Duration // from the signal to the first request that is refused
 	DrainTimeout         time.Duration // from the signal to the exit
 	FeatureLevel         uint32        // to which the catalog may be raised
@@ -67,6 +70,9 @@ const memoryLimitMin = 128 << 20
 
 // autoPartitionsMax bounds --auto-create-partitions.
 const autoPartitionsMax = 10_000
+
+// connectionLimitMax bounds --connection-limit.
+const connectionLimitMax = 1_000_000
 
 // nodeFlags holds the flags of serve and dev as they were given.
 type nodeFlags struct {
@@ -104,6 +110,9 @@ func (f *nodeFlags) define(cmd *cobra.Command, dev bool) {
 	flags.BoolVar(&o.AutoCreateTopics, "auto-create-topics", dev, "create a topic when it is first produced to")
 	flags.Int32Var(&o.AutoCreatePartitions, "auto-create-partitions", 1, "partitions of such a topic")
 	flags.DurationVar(&o.RequestTimeout, "request-timeout", 30*time.Second, "longest time for one request")
+	flags.DurationVar(&o.IdleTimeout, "idle-timeout", 2*time.Minute, "close a connection that had no request for so long; longer than the load balancer does")
+	flags.IntVar(&o.ConnectionLimit, "connection-limit", 0, "open connections at most (default 8192, or fewer if --memory-limit or ulimit -n is small)")
+	flags.BoolVar(&o.AccessLog, "access-log", false, "log every request")
 	flags.DurationVar(&o.DrainDelay, "drain-delay", 0, "time to go on serving after SIGTERM, with /readyz at 503")
 	flags.DurationVar(&o.DrainTimeout, "drain-timeout", 30*time.Second, "longest time to finish after SIGTERM")
 	flags.Uint32Var(&o.FeatureLevel, "feature-level", catalog.FeatureLevel, "feature `level` to which the catalog may be raised; lower while older versions run beside this one")
@@ -184,6 +193,10 @@ func (o nodeOptions) validate() error {
 		return fmt.Errorf("--auto-create-partitions is not between 1 and %d", autoPartitionsMax)
 	case o.RequestTimeout <= 0:
 		return errors.New("--request-timeout is not above 0")
+	case o.IdleTimeout <= 0:
+		return errors.New("--idle-timeout is not above 0")
+	case o.ConnectionLimit < 0 || o.ConnectionLimit > connectionLimitMax:
+		return fmt.Errorf("--connection-limit is not between 1 and %d", connectionLimitMax)
 	case o.DrainTimeout <= 0:
 		return errors.New("--drain-timeout is not above 0")
 	case o.FeatureLevel < 1 || o.FeatureLevel > catalog.FeatureLevel:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"path/filepath"
 	"reflect"
@@ -48,7 +49,7 @@ func TestSettingsPrecedence(t *testing.T) {
 	want := nodeOptions{
 		Listen: "127.0.0.1:8080", PeerListen: "127.0.0.1:0", Store: "s3://file", Ingest: true, Reader: true,
 		MemoryLimit: 2 << 30, CacheBytes: 512 << 20, FlushBytes: 3 << 20, FlushInterval: 250 * time.Millisecond, PutBudget: 2.5,
-		AutoCreateTopics: true, AutoCreatePartitions: 1, RequestTimeout: 30 * time.Second, DrainTimeout: 30 * time.Second,
+		AutoCreateTopics: true, AutoCreatePartitions: 1, RequestTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, DrainTimeout: 30 * time.Second,
 		FeatureLevel: catalog.FeatureLevel,
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -110,7 +111,7 @@ func TestEveryFlagOfServe(t *testing.T) {
 	got, o := parseNode(t, nil, "serve", "--listen", "[::1]:0", "--store", "s3://b/p?endpoint=http://127.0.0.1:9000", "--data-dir", "/d",
 		"--roles", "tiering,ingest", "--peer-listen", "[::1]:8081", "--advertise", "http://node-1:8081", "--peer-secret", "s", "--memory-limit", "1GB", "--flush-bytes", "4MiB",
 		"--flush-interval", "1s", "--put-budget", "10", "--wal=on", "--auto-create-topics", "--auto-create-partitions", "4", "--log-format", "json",
-		"--log-level", "debug", "--request-timeout", "5s", "--drain-delay", "2s", "--drain-timeout", "6s", "--cache-bytes", "100MB", "--pprof", "127.0.0.1:6060", "--feature-level", "1")
+		"--log-level", "debug", "--request-timeout", "5s", "--idle-timeout", "11m", "--connection-limit", "77", "--access-log", "--drain-delay", "2s", "--drain-timeout", "6s", "--cache-bytes", "100MB", "--pprof", "127.0.0.1:6060", "--feature-level", "1")
 	if o.status != exitOK {
 		t.Fatal(o.err)
 	}
@@ -118,7 +119,7 @@ func TestEveryFlagOfServe(t *testing.T) {
 		Listen: "[::1]:0", Store: "s3://b/p?endpoint=http://127.0.0.1:9000", DataDir: "/d",
 		PeerListen: "[::1]:8081", Advertise: "http://node-1:8081", PeerSecret: "s",
 		Ingest: true, Tiering: true, WAL: true, MemoryLimit: 1e9, CacheBytes: 1e8, FlushBytes: 4 << 20, FlushInterval: time.Second,
-		PutBudget: 10, AutoCreateTopics: true, AutoCreatePartitions: 4, RequestTimeout: 5 * time.Second, DrainDelay: 2 * time.Second, DrainTimeout: 6 * time.Second,
+		PutBudget: 10, AutoCreateTopics: true, AutoCreatePartitions: 4, RequestTimeout: 5 * time.Second, IdleTimeout: 11 * time.Minute, ConnectionLimit: 77, AccessLog: true, DrainDelay: 2 * time.Second, DrainTimeout: 6 * time.Second,
 		Pprof: "127.0.0.1:6060", FeatureLevel: 1,
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -129,8 +130,8 @@ func TestEveryFlagOfServe(t *testing.T) {
 func TestServeRefusesNonsense(t *testing.T) {
 	for flag, value := range map[string]string{
 		"--listen": "8080", "--advertise": "node-1", "--pprof": "on", "--memory-limit": "1MiB", "--cache-bytes": "1GiB", "--flush-bytes": "0",
-		"--flush-interval": "0s", "--put-budget": "-1", "--auto-create-partitions": "0", "--request-timeout": "-1s", "--drain-timeout": "0s", "--drain-delay": "30s",
-		"--feature-level": "3",
+		"--flush-interval": "0s", "--put-budget": "-1", "--auto-create-partitions": "0", "--request-timeout": "-1s", "--idle-timeout": "0s", "--connection-limit": "-1", "--drain-timeout": "0s", "--drain-delay": "30s",
+		"--feature-level": "4",
 		"--store":         "bucket", "--log-format": "xml", "--log-level": "loud", "--roles": "",
 	} {
 		_, o := parseNode(t, nil, "serve", "--store", "mem://", "--wal=off", flag+"="+value)
@@ -201,5 +202,32 @@ func TestByteSizes(t *testing.T) {
 		if err := b.Set(text); err == nil {
 			t.Errorf("%q is taken for %d", text, b)
 		}
+	}
+}
+
+// Unless they are asked for, there are never more connections than memory and open
+// files are there for.
+func TestConnectionsFitMemoryAndOpenFiles(t *testing.T) {
+	const standard = 8192
+	for _, c := range []struct {
+		limit  int
+		memory int64
+		files  int
+		want   int
+	}{
+		{0, 4 << 30, math.MaxInt, standard},
+		{0, 512 << 20, 1 << 20, 4096},
+		{0, 128 << 20, 1 << 20, 1024},
+		{0, 4 << 30, 4096, 1792},
+		{0, 4 << 30, 100, 1},
+		{100_000, 128 << 20, 1024, 100_000}, // who names a number means it
+	} {
+		o := nodeOptions{ConnectionLimit: c.limit, MemoryLimit: c.memory}
+		if got := o.connectionsMax(standard, c.files); got != c.want {
+			t.Errorf("%+v gives %d", c, got)
+		}
+	}
+	if n := openFilesMax(); n < 64 {
+		t.Errorf("%d open files", n)
 	}
 }

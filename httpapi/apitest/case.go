@@ -52,7 +52,7 @@ func Cases() []Case {
 	var all []Case
 	for _, group := range [][]Case{
 		topicCases(), jsonCases(), recordCases(), lineCases(), batchCases(), rawCases(),
-		conditionCases(), fenceCases(), fetchCases(), streamCases(), fetchManyCases(), groupCases(), routeCases(), bodyCases(),
+		conditionCases(), fenceCases(), fetchCases(), streamCases(), fetchManyCases(), groupCases(), routeCases(), bodyCases(), encodingCases(),
 	} {
 		all = append(all, group...)
 	}
@@ -299,7 +299,6 @@ func rawCases() []Case {
 		{Name: "raw/unknown topic", Path: "/v1/topics/unknown/records", Body: text("a"), Status: 404, Code: "topic_not_found"},
 		{Name: "raw/topic ..", Path: "/v1/topics/%2e%2e/records", Body: text("a"), Status: 400, Code: "invalid_topic_name"},
 		{Name: "raw/bad media type", Path: "/v1/topics/$T/records", Header: []string{"Content-Type: text/"}, Body: text("a"), Status: 415, Code: "unsupported_media_type"},
-		{Name: "raw/gzip", Path: "/v1/topics/$T/records", Header: []string{"Content-Encoding: gzip"}, Body: text("a"), Status: 415, Code: "unsupported_content_encoding", Answered: []string{"Accept-Encoding: identity"}},
 		{Name: "raw/JSON in Latin-1", Path: "/v1/topics/$T/records", Header: []string{"Content-Type: application/json; charset=latin1"}, Body: text("{}"), Status: 415, Code: "unsupported_media_type"},
 		{Name: "raw/two media types", Path: "/v1/topics/$T/records", Header: []string{asJSON, asLines}, Body: text("{}"), Status: 400, Code: "invalid_header"},
 	}

@@ -64,7 +64,6 @@ func fetchManyCases() []Case {
 		bad("cut off", `{"partitions":[`, ""),
 		bad("not UTF-8", `{"partitions":[{"topic":"`+"\xff"+`","partition":0,"offset":0}]}`, ""),
 		post("lines", of(one), 415, "unsupported_media_type", "", asLines),
-		post("encoded", of(one), 415, "unsupported_content_encoding", "", asJSON, "Content-Encoding: gzip"),
 		post("not acceptable", of(one), 406, "not_acceptable", "", asJSON, "Accept: application/x-ndjson"),
 		{Name: "fetch many/parameter", Path: "/v1/fetch?offset=0", Header: []string{asJSON}, Body: text(of(one)), Status: 400, Code: "invalid_parameter", Detail: "offset"},
 		all(post("unknown topic", of(`{"topic":"unknown","partition":0,"offset":0}`), 404, "topic_not_found", "unknown")),

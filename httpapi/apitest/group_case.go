@@ -25,14 +25,14 @@ func joinCases() []Case {
 	}
 	long := string(fill(250)())
 	var many []string
-	for i := range 101 {
+	for i := range 501 {
 		many = append(many, fmt.Sprintf(`"t%d"`, i))
 	}
 	mismatch := at("/v1/groups/$G/members", post("other strategy", `{"topics":["$T"],"strategy":"range"}`, 409, "group_strategy_mismatch", "cooperative-sticky"))
 	mismatch.Members = []string{"strategy"}
 	unknown := post("unknown topic", `{"topics":["$T","unknown"]}`, 404, "topic_not_found", "unknown")
 	unknown.Members = []string{"topic"}
-	tooMany := bad("101 topics", `{"topics":[`+strings.Join(many, ",")+`]}`, "100")
+	tooMany := bad("501 topics", `{"topics":[`+strings.Join(many, ",")+`]}`, "500")
 	tooMany.Members = []string{"limit"}
 	return []Case{
 		bad("empty body", ``, "empty"),

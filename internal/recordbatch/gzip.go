@@ -21,22 +21,59 @@ func (w *workspace) gunzip(src []byte, limit int, buffer func(int) []byte) ([]by
 		return nil, malformed("gzip: %v", io.ErrUnexpectedEOF)
 	}
 	// The last four bytes state the length of the last member modulo 2^32. It
-	// is believed as far as DEFLATE could reach it; where there are several
-	// members, the first try fails and the second has all that is allowed.
-	size := int(binary.LittleEndian.Uint32(src[len(src)-4:]))
-	size = min(size, limit, gzipRatioMax*len(src))
-	out, err := w.gunzipInto(buffer(size), src)
-	if err == errFull && size < limit {
-		out = nil
-		out, err = w.gunzipInto(buffer(limit), src)
+	// is believed as far as DEFLATE could reach it. Where there are several
+	// members it is too little.
+	stated := int(binary.LittleEndian.Uint32(src[len(src)-4:]))
+	if size := min(stated, gzipRatioMax*len(src)); size <= limit {
+		out, err := w.gunzipInto(buffer(size), src)
+		if err == nil {
+			return out, nil
+		}
+		if err != errFull {
+			return nil, malformed("gzip: %v", err)
+		}
 	}
+	// Nothing is taken for what may be a bomb before it is known to fit.
+	size, err := w.gunzipLen(src, limit)
 	if err == errFull {
 		return nil, tooLarge(uint64(limit)+1, limit)
+	}
+	var out []byte
+	if err == nil {
+		out, err = w.gunzipInto(buffer(size), src)
 	}
 	if err != nil {
 		return nil, malformed("gzip: %v", err)
 	}
 	return out, nil
+}
+
+// gzipScratchLen is the length in bytes of what is thrown away at a time.
+const gzipScratchLen = 32 << 10
+
+// gunzipLen finds out how long the output is, and returns errFull if that is over
+// limit.
+func (w *workspace) gunzipLen(src []byte, limit int) (int, error) {
+	scratch := make([]byte, gzipScratchLen)
+	total := 0
+	w.src.Reset(src)
+	for w.src.Len() > 0 {
+		err := w.resetGunzip()
+		if err == nil {
+			w.gzipR.Multistream(false)
+		}
+		for err == nil {
+			var n int
+			n, err = w.gzipR.Read(scratch)
+			if total += n; total > limit {
+				return 0, errFull
+			}
+		}
+		if err != io.EOF {
+			return 0, err
+		}
+	}
+	return total, nil
 }
 
 // gunzipInto fills dst up to its capacity, and returns errFull if that was too

@@ -27,11 +27,23 @@ const (
 // fail in every way. Each partition has one owner at a time, and every record is
 // processed.
 func TestGroups(t *testing.T) {
+	told := map[string]int{} // in all worlds
 	for seed := range uint64(4) {
 		faults := seed%2 == 1
 		t.Run(fmt.Sprintf("seed=%d,faults=%t", seed, faults), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { newGroupWorld(t, seed, faults).run() })
+			synctest.Test(t, func(t *testing.T) {
+				w := newGroupWorld(t, seed, faults)
+				w.run()
+				for what, n := range w.ledger.counts {
+					told[what] += n
+				}
+			})
 		})
+	}
+	for _, what := range []string{"killed", "409 rebalance_in_progress", "410 member_fenced"} {
+		if told[what] == 0 {
+			t.Errorf("it never came to %s", what)
+		}
 	}
 }
 
@@ -136,7 +148,7 @@ func (w *groupWorld) run() {
 	w.settle()
 	end()
 	members.Wait()
-	w.report()
+	w.t.Logf("%d moves of partitions; %v", w.ledger.moves, w.ledger.counts)
 	for _, n := range w.nodes {
 		n.retire(w.rng, time.Minute)
 	}
@@ -268,15 +280,4 @@ func (w *groupWorld) settle() {
 		return
 	}
 	w.t.Error("the group does not catch up")
-}
-
-func (w *groupWorld) report() {
-	w.ledger.mu.Lock()
-	defer w.ledger.mu.Unlock()
-	w.t.Logf("%d moves of partitions; %v", w.ledger.moves, w.ledger.counts)
-	for _, what := range []string{"killed", "409 rebalance_in_progress", "410 member_fenced"} {
-		if w.ledger.counts[what] == 0 {
-			w.t.Errorf("it never came to %s", what)
-		}
-	}
 }

@@ -105,9 +105,16 @@ flights: build ## produce and replay all 3,000,000 flights on MinIO with kill -9
 chaos: build ## at least 100 faults and 1,000,000 acknowledged records on 3 to 5 nodes; SEED=N repeats one
 	$(GO) run ./localstack/cmd/chaos --wadi ./bin/wadi --seed $(SEED) --cycles 100 --duration 10m --faults-min 100 --records-min 1000000
 
+# Four sittings, so that each log can be audited on all nodes in minutes, and
+# two of them can run at once: make -j2 chaos-long.
+CHAOS_SITTINGS := 1 2 3 4
+
 .PHONY: chaos-long
-chaos-long: build ## 1,000 cycles of faults, which take hours
-	$(GO) run ./localstack/cmd/chaos --wadi ./bin/wadi --seed $(SEED) --cycles 1000 --faults-min 1000 --records-min 5000000
+chaos-long: $(CHAOS_SITTINGS:%=chaos-long-%) ## 1,000 cycles of faults in four sittings, which take hours
+
+.PHONY: $(CHAOS_SITTINGS:%=chaos-long-%)
+$(CHAOS_SITTINGS:%=chaos-long-%): chaos-long-%: build
+	$(GO) run ./localstack/cmd/chaos --wadi ./bin/wadi --seed $(SEED)$* --cycles 250 --faults-min 250 --records-min 1250000
 
 .PHONY: takeover
 takeover: build ## kill the leader under load, and measure how long producers wait

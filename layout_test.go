@@ -29,6 +29,7 @@ var layers = []struct {
 	{"ingest", 4},
 	{"reader", 4},
 	{"httpapi", 5},
+	{"client", 1},
 	{"cmd/", 6},
 	{"localstack", 7},
 	{"docs", 8},

@@ -71,13 +71,6 @@ func (b *memberBeliefs) landed(e catalog.Edit, r catalog.Result) {
 	}
 }
 
-// removedAt returns when a member was removed, zero if it was not.
-func (b *memberBeliefs) removedAt(c consumer) time.Time {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.removed[c]
-}
-
 // heartbeat sends a heartbeat through a process, as a client does, and tells
 // what a member makes of the answer: its newest epoch, if the lease was renewed
 // or there is a newer one.

@@ -272,7 +272,7 @@ type leaseScan struct {
 func (c *Catalog) endLeases() {
 	now := time.Now()
 	scan := &c.leaseScan
-	if now.Before(scan.next) || c.resigning.Load() {
+	if now.Before(scan.next) || c.handsOver() {
 		return
 	}
 	if scan.disturbed || now.Sub(scan.last) > leaseGapMax {
@@ -290,7 +290,7 @@ func (c *Catalog) endLeases() {
 
 // scanTime is when to look for members to remove.
 func (c *Catalog) scanTime() time.Time {
-	if !c.leader || c.resigning.Load() || !c.leases.any() {
+	if !c.leader || c.handsOver() || !c.leases.any() {
 		return never
 	}
 	return c.leaseScan.next

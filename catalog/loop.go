@@ -142,7 +142,7 @@ func (c *Catalog) step(ctx context.Context, timer *time.Timer) error {
 	switch {
 	case c.leader && edits:
 		return c.writeSlot(ctx)
-	case c.resigning.Load() && !c.handedOver():
+	case c.handsOver():
 		return c.handOver(ctx, timer)
 	case edits && c.mayForward():
 		c.forward()

@@ -416,6 +416,10 @@ func (c *Catalog) handedOver() bool {
 	}
 }
 
+// handsOver tells that this node waits for a successor. One that found none leads
+// as before for as long as it runs.
+func (c *Catalog) handsOver() bool { return c.resigning.Load() && !c.handedOver() }
+
 // handOver waits for the successor's claim, after all edits were written.
 func (c *Catalog) handOver(ctx context.Context, timer *time.Timer) error {
 	if c.handOverEnd.IsZero() {

@@ -136,12 +136,13 @@ type steps struct {
 // life is one process of a node.
 type life struct {
 	*catalog.Catalog
-	member *member
-	cancel context.CancelFunc
-	ended  chan struct{} // closed when Run has returned
-	err    error         // of Run; set before ended is closed
-	dead   atomic.Bool   // nothing that it sends has an effect any more
-	floor  atomic.Uint64 // slot that a view of it was as of at least
+	member   *member
+	cancel   context.CancelFunc
+	ended    chan struct{} // closed when Run has returned
+	err      error         // of Run; set before ended is closed
+	dead     atomic.Bool   // nothing that it sends has an effect any more
+	resigned atomic.Bool   // it was told to hand over
+	floor    atomic.Uint64 // slot that a view of it was as of at least
 }
 
 func (c *cluster) newMember(address string) *member {

@@ -257,6 +257,7 @@ func (s *simulation) disturb() {
 
 // handOver lets a node resign, and end if that is wanted.
 func (s *simulation) handOver(l *life, ends bool) {
+	l.resigned.Store(true)
 	s.clients.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
@@ -269,13 +270,17 @@ func (s *simulation) handOver(l *life, ends bool) {
 	})
 }
 
-// calmDown ends all faults but those that are under way already.
+// calmDown ends all faults but those that are under way already. A node that has
+// resigned takes nothing of others any more, and so ends as a drained one does.
 func (s *simulation) calmDown() {
 	s.calm.Store(true)
 	s.stepsEnd.Store(true)
 	s.network.Reset()
 	for _, m := range s.members {
 		m.faults.Reset()
+		if l := m.current(); l != nil && l.resigned.Load() {
+			l.cancel()
+		}
 	}
 }
 

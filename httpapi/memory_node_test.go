@@ -12,6 +12,7 @@ import (
 
 	"github.com/wadilog/wadi/catalog"
 	"github.com/wadilog/wadi/ingest"
+	"github.com/wadilog/wadi/internal/keyhash"
 	"github.com/wadilog/wadi/internal/recordbatch"
 	"github.com/wadilog/wadi/reader"
 )
@@ -211,7 +212,7 @@ func (m *memoryNode) ProduceRecords(ctx context.Context, topic *catalog.Topic, r
 		case p == ingest.AnyPartition && r.Key == nil:
 			p = int32(m.keyless) % topic.Partitions
 		case p == ingest.AnyPartition:
-			p = ingest.PartitionOf(r.Key, topic.Partitions)
+			p = keyhash.PartitionOf(r.Key, topic.Partitions)
 		case p >= topic.Partitions:
 			return nil, fmt.Errorf("record: %w", catalog.ErrPartitionNotFound)
 		}

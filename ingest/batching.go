@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/wadilog/wadi/catalog"
+	"github.com/wadilog/wadi/internal/keyhash"
 	"github.com/wadilog/wadi/internal/recordbatch"
 	"github.com/wadilog/wadi/internal/segment"
 )
@@ -65,7 +66,7 @@ func (g *Ingester) partition(topic *catalog.Topic, records []Record) ([]partitio
 		case p == AnyPartition && records[i].Key == nil:
 			p = keyless
 		case p == AnyPartition:
-			p = PartitionOf(records[i].Key, topic.Partitions)
+			p = keyhash.PartitionOf(records[i].Key, topic.Partitions)
 		case p < 0 || p >= topic.Partitions:
 			return nil, fmt.Errorf("record %d: %w: %d of topic %s", i, catalog.ErrPartitionNotFound, p, topic.Name)
 		}

@@ -12,10 +12,18 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"github.com/wadilog/wadi/client"
 )
 
 // ackLogPrefix begins the first line of an ack log.
 const ackLogPrefix = "# wadi ack log 1 "
+
+// producerID is what makes repeats of a batch harmless.
+type producerID struct {
+	ID    int64 `json:"producer_id"`
+	Epoch int16 `json:"epoch"`
+}
 
 // ackLogHeader names everything that decides how lines become batches, so that
 // a later run over the same lines can go on where this one ended.
@@ -80,9 +88,9 @@ func createAckLog(path string, header ackLogHeader) (*ackLog, error) {
 	return l, nil
 }
 
-func (l *ackLog) append(a ack, firstLine int64) error {
+func (l *ackLog) append(a client.Appended, firstLine int64) error {
 	base := "-"
-	if a.BaseOffset != noOffset {
+	if a.BaseOffset >= 0 {
 		base = strconv.FormatInt(a.BaseOffset, 10)
 	}
 	return l.write(fmt.Sprintf("%d %s %d %d\n", a.Partition, base, a.Count, firstLine))

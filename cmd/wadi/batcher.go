@@ -1,7 +1,7 @@
 package main
 
 import (
-	"github.com/wadilog/wadi/ingest"
+	"github.com/wadilog/wadi/client"
 	"github.com/wadilog/wadi/internal/recordbatch"
 )
 
@@ -100,7 +100,7 @@ func (b *batcher) partitionOf(key []byte) int32 {
 	case b.forced >= 0:
 		return b.forced
 	case key != nil:
-		return ingest.PartitionOf(key, b.partitions)
+		return client.PartitionOf(key, b.partitions)
 	default:
 		return b.keyless
 	}

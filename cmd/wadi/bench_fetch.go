@@ -1,16 +1,13 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"net/http"
-	"net/url"
-	"strconv"
 	"sync"
 
 	"github.com/spf13/cobra"
 
+	"github.com/wadilog/wadi/client"
 	"github.com/wadilog/wadi/internal/recordbatch"
 )
 
@@ -69,7 +66,7 @@ func (f *benchFetchFlags) run(ctx context.Context, env *environment, topic strin
 	if err := f.validate(); err != nil {
 		return err
 	}
-	if f.fetchBytes < 1 || f.fetchBytes > fetchBytesMax {
+	if f.fetchBytes < 1 || f.fetchBytes > client.FetchBytesMax {
 		return usagef("--fetch-bytes is not between 1 and 64MiB")
 	}
 	if err := checkTopicName(topic); err != nil {
@@ -79,14 +76,14 @@ func (f *benchFetchFlags) run(ctx context.Context, env *environment, topic strin
 	if err != nil {
 		return err
 	}
-	defer c.close()
-	var info topicInfo
-	if err := retryControl(ctx, func() (err error) { info, err = c.topic(ctx, topic); return err }); err != nil {
+	defer c.Close()
+	info, err := c.GetTopic(ctx, topic)
+	if err != nil {
 		return err
 	}
-	bounds := make([]partitionBounds, info.Partitions)
+	bounds := make([]client.Offsets, info.Partitions)
 	if err := eachPartition(ctx, info.Partitions, func(ctx context.Context, p int32) (err error) {
-		bounds[p], err = c.bounds(ctx, topic, p)
+		bounds[p], err = c.Offsets(ctx, topic, p)
 		return err
 	}); err != nil {
 		return err
@@ -127,13 +124,15 @@ func (f *benchFetchFlags) run(ctx context.Context, env *environment, topic strin
 }
 
 // fetch reads once from at.from, and returns where to go on and the size of the answer.
-func (f *benchFetchFlags) fetch(ctx context.Context, c *client, topic string, at consumeRange) (next, size int64, err error) {
+func (f *benchFetchFlags) fetch(ctx context.Context, c *client.Client, topic string, at consumeRange) (next, size int64, err error) {
+	got, err := c.FetchEncoded(ctx, client.Fetch{
+		Topic: topic, Partition: at.partition, Offset: at.from, Bytes: f.fetchBytes,
+	}, benchFormats[f.format])
+	if err != nil {
+		return 0, 0, err
+	}
 	if f.format == formatRecordBatch {
-		got, err := c.fetchBatches(ctx, fetchQuery{topic: topic, partition: at.partition, offset: at.from, bytesMax: f.fetchBytes})
-		if err != nil {
-			return 0, 0, err
-		}
-		for batch, err := range recordbatch.Batches(got.batches) {
+		for batch, err := range recordbatch.Batches(got.Body) {
 			if err != nil {
 				return 0, 0, err
 			}
@@ -141,21 +140,8 @@ func (f *benchFetchFlags) fetch(ctx context.Context, c *client, topic string, at
 				return 0, 0, err
 			}
 		}
-		return advanced(at, got.nextOffset, int64(len(got.batches)))
 	}
-	media := map[string]string{formatJSON: mediaJSON, formatNDJSON: mediaNDJSON}[f.format]
-	res, err := c.do(ctx, request{
-		method: http.MethodGet, path: partitionPath(topic, at.partition, "records"), accept: media,
-		query:   url.Values{"offset": {strconv.FormatInt(at.from, 10)}, "max_bytes": {strconv.FormatInt(f.fetchBytes, 10)}},
-		timeout: fetchTimeout, answerMax: 16 * (f.fetchBytes + fetchSlack),
-	})
-	if err != nil {
-		return 0, 0, err
-	}
-	if next, err = nextOffset(res, at.from); err != nil {
-		return 0, 0, err
-	}
-	return advanced(at, next, int64(len(res.body)))
+	return advanced(at, got.NextOffset, int64(len(got.Body)))
 }
 
 func advanced(at consumeRange, next, size int64) (int64, int64, error) {
@@ -163,22 +149,4 @@ func advanced(at consumeRange, next, size int64) (int64, int64, error) {
 		return 0, 0, fmt.Errorf("partition %d: nothing at offset %d, though it ends at %d", at.partition, at.from, at.to)
 	}
 	return next, size, nil
-}
-
-// nextOffset finds where an answer says to go on: in a header, in the last
-// members of a JSON object, or else a line further for each record.
-func nextOffset(res response, from int64) (int64, error) {
-	if text := res.header.Get("Wadi-Next-Offset"); text != "" {
-		return strconv.ParseInt(text, 10, 64)
-	}
-	const member = `"next_offset":`
-	if i := bytes.LastIndex(res.body, []byte(member)); i >= 0 && res.body[0] == '{' && bytes.HasPrefix(res.body, []byte(`{"records"`)) {
-		text := res.body[i+len(member):]
-		end := bytes.IndexAny(text, ",}")
-		if end < 0 {
-			return 0, fmt.Errorf("answer ends within %s", member)
-		}
-		return strconv.ParseInt(string(bytes.TrimSpace(text[:end])), 10, 64)
-	}
-	return from + int64(bytes.Count(res.body, []byte{'\n'})), nil
 }

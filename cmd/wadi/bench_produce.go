@@ -1,20 +1,16 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/http"
-	"net/url"
-	"strconv"
 	"sync/atomic"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
+	"github.com/wadilog/wadi/client"
 	"github.com/wadilog/wadi/internal/recordbatch"
 )
 
@@ -50,7 +46,7 @@ before the clock starts, and each request carries records of one partition.`,
 	flags := cmd.Flags()
 	serverFlag(cmd, &f.server)
 	flags.Int32Var(&f.partitions, "partitions", 8, "partitions of the topic if it is created")
-	choiceFlag(cmd, &f.acks, "acks", acksAll, "acknowledged when in the store (all) or on the node's disk (1)", acksAll, acksOne)
+	acksFlag(cmd, &f.acks)
 	choiceFlag(cmd, &f.format, "format", formatRecordBatch, "of the bodies", formatRecordBatch, formatNDJSON, formatJSON, formatRaw)
 	bytesFlag(flags, &f.size, "size", 1<<10, "of one record's value")
 	bytesFlag(flags, &f.batch, "batch", 1<<20, "values in one request; a raw body has one value")
@@ -86,7 +82,7 @@ func (f *benchProduceFlags) run(ctx context.Context, env *environment, topic str
 	if err != nil {
 		return err
 	}
-	defer c.close()
+	defer c.Close()
 	info, err := f.topic(ctx, c, topic)
 	if err != nil {
 		return err
@@ -126,71 +122,25 @@ func (f *benchProduceFlags) run(ctx context.Context, env *environment, topic str
 	})
 }
 
-func (f *benchProduceFlags) topic(ctx context.Context, c *client, topic string) (topicInfo, error) {
-	var info topicInfo
-	err := retryControl(ctx, func() (err error) { info, err = c.topic(ctx, topic); return err })
-	if isNotFound(err) {
-		err = retryControl(ctx, func() (err error) {
-			info, _, err = c.createTopic(ctx, topic, topicChange{Partitions: f.partitions})
-			return err
-		})
+func (f *benchProduceFlags) topic(ctx context.Context, c *client.Client, topic string) (client.Topic, error) {
+	info, err := c.GetTopic(ctx, topic)
+	if errors.Is(err, client.ErrTopicNotFound) {
+		info, _, err = c.CreateTopic(ctx, topic, client.TopicSettings{Partitions: f.partitions})
 	}
 	return info, err
 }
 
-// produce sends one body, and checks that all of its records are acknowledged.
-func (f *benchProduceFlags) produce(ctx context.Context, c *client, topic string, partition int32, b body) error {
-	if f.format == formatRecordBatch {
-		_, err := c.produceBatch(ctx, topic, partition, f.acks, b.bytes, b.records)
-		return err
-	}
-	media := map[string]string{formatJSON: mediaJSON, formatNDJSON: mediaNDJSON, formatRaw: mediaRaw}[f.format]
-	res, err := c.do(ctx, request{
-		method: http.MethodPost, path: partitionPath(topic, partition, "records"), query: url.Values{"acks": {f.acks}},
-		contentType: media, body: b.bytes, timeout: produceTimeout,
-	})
-	if err != nil {
-		return err
-	}
-	count, err := acknowledged(res)
-	if err == nil && count != int64(b.records) {
-		err = fmt.Errorf("answer about %s records, not %d", strconv.FormatInt(count, 10), b.records)
-	}
-	return err
+// benchFormats are the values of --format as the client names them.
+var benchFormats = map[string]client.Format{
+	formatRecordBatch: client.FormatRecordBatch, formatNDJSON: client.FormatNDJSON,
+	formatJSON: client.FormatJSON, formatRaw: client.FormatRaw,
 }
 
-// acknowledged counts the records that an answer acknowledges: one JSON object,
-// or of NDJSON the last line.
-func acknowledged(res response) (int64, error) {
-	text := bytes.TrimSpace(res.body)
-	if i := bytes.LastIndexByte(text, '\n'); i >= 0 {
-		text = text[i+1:]
+// produce sends one body, and checks that all of its records are acknowledged.
+func (f *benchProduceFlags) produce(ctx context.Context, c *client.Client, topic string, partition int32, b body) error {
+	a, err := c.AppendEncoded(ctx, topic, partition, benchFormats[f.format], b.bytes, client.AppendOptions{Acks: acksOf(f.acks)})
+	if err == nil && a.Count != b.records {
+		err = fmt.Errorf("answer about %d records, not %d", a.Count, b.records)
 	}
-	var answer struct {
-		Done    bool  `json:"done"`
-		Records int64 `json:"records"`
-		Results []struct {
-			Count int64 `json:"count"`
-		} `json:"results"`
-		Status int    `json:"status"`
-		Code   string `json:"code"`
-		Detail string `json:"detail"`
-	}
-	if err := json.Unmarshal(text, &answer); err != nil {
-		return 0, fmt.Errorf("parse answer: %w", err)
-	}
-	if answer.Status != 0 { // a chunk of the body failed after others were in
-		return 0, &problemError{Status: answer.Status, Code: answer.Code, Detail: answer.Detail}
-	}
-	if answer.Done {
-		return answer.Records, nil
-	}
-	if len(answer.Results) == 0 {
-		return 0, errors.New("answer without results")
-	}
-	count := int64(0)
-	for _, result := range answer.Results {
-		count += result.Count
-	}
-	return count, nil
+	return err
 }

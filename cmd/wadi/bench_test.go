@@ -3,9 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"math/rand/v2"
-	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -174,45 +172,6 @@ func TestBodies(t *testing.T) {
 	for size := range 400 {
 		if line := (&payloads{rand.New(rand.NewPCG(1, 1)), size, "log", true}).next(); len(line) != size {
 			t.Errorf("a line of %d bytes has %d", size, len(line))
-		}
-	}
-}
-
-func TestAcknowledged(t *testing.T) {
-	for text, want := range map[string]int64{
-		`{"results":[{"partition":0,"count":4},{"partition":1,"count":3}]}`:                             7,
-		"{\"first_record\":0,\"count\":2,\"results\":[{\"count\":2}]}\n{\"done\":true,\"records\":5}\n": 5,
-		`{}`: -1, `{"results":[]}`: -1, "": -1,
-		"{\"count\":2,\"results\":[{\"count\":2}]}\n{\"status\":503,\"code\":\"overloaded\",\"records\":2}\n": -1,
-	} {
-		got, err := acknowledged(response{body: []byte(text)})
-		if want < 0 && err == nil || want >= 0 && (err != nil || got != want) {
-			t.Errorf("%q: %d, %v", text, got, err)
-		}
-	}
-	_, err := acknowledged(response{body: []byte(`{"status":503,"code":"overloaded"}`)})
-	if problem := (*problemError)(nil); !errors.As(err, &problem) || problem.Status != 503 {
-		t.Errorf("%v", err)
-	}
-}
-
-func TestNextOffset(t *testing.T) {
-	for _, c := range []struct {
-		header, body string
-		want         int64
-	}{
-		{"17", "", 17},
-		{"", `{"records":[{"value":"\"next_offset\":3"}],"next_offset":12,"high_watermark":20}`, 12},
-		{"", `{"records":[],"next_offset":10}`, 10},
-		{"", "{\"offset\":10}\n{\"offset\":11}\n", 12},
-		{"", "", 10},
-	} {
-		header := http.Header{}
-		if c.header != "" {
-			header.Set("Wadi-Next-Offset", c.header)
-		}
-		if got, err := nextOffset(response{header: header, body: []byte(c.body)}, 10); err != nil || got != c.want {
-			t.Errorf("%q: %d, %v", c.body, got, err)
 		}
 	}
 }

@@ -7,6 +7,8 @@ import (
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 	"github.com/spf13/cobra"
+
+	"github.com/wadilog/wadi/client"
 )
 
 // defaultServer is the node that wadi dev starts.
@@ -26,10 +28,30 @@ func serverFlag(cmd *cobra.Command, p *string) {
 	cmd.Flags().StringVar(p, "server", defaultServer, "`URL` of the node")
 }
 
-// retryControl repeats a request that moves no records, if it may be repeated
-// whatever came of it, for a short while.
-func retryControl(ctx context.Context, attempt func() error) error {
-	return newRetrier(controlRetryTimeout, nil).do(ctx, isTemporary, attempt)
+// newClient returns a client of the node at server that keeps up to
+// connections open, and repeats what may be repeated for a short while. A server
+// that is no URL of a node is wrong usage.
+func newClient(env *environment, server string, connections int) (*client.Client, error) {
+	c, err := client.New(client.Config{
+		Servers: []string{server}, Connections: connections, DialContext: env.dial,
+		RetryTimeout: controlRetryTimeout, UserAgent: "wadi/" + version,
+	})
+	if err != nil {
+		return nil, usagef("--server: %w", err)
+	}
+	return c, nil
+}
+
+// sleep waits for d, or returns false when ctx ends before.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // completeTopic completes the name of a topic as the first argument.
@@ -65,19 +87,18 @@ func topicNames(env *environment, cmd *cobra.Command, prefix string) []cobra.Com
 	if err != nil {
 		return nil
 	}
-	defer c.close()
+	defer c.Close()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(commandContext(cmd)), completionTimeout)
 	defer cancel()
 	var names []cobra.Completion
-	_ = c.topics(ctx, prefix, func(info topicInfo) error {
-		if len(names) == completionsMax {
-			return context.Canceled
+	for topic, err := range c.WithRetryTimeout(-1).Topics(ctx, prefix) {
+		if err != nil || len(names) == completionsMax {
+			break
 		}
-		if strings.HasPrefix(info.Name, prefix) {
-			names = append(names, info.Name)
+		if strings.HasPrefix(topic.Name, prefix) {
+			names = append(names, topic.Name)
 		}
-		return nil
-	})
+	}
 	return names
 }
 

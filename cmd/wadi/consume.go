@@ -10,13 +10,12 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/wadilog/wadi/client"
 )
 
 // consumeParallel is how many partitions are fetched at a time.
 const consumeParallel = 8
-
-// fetchBytesMax is the most that a node gives in one answer.
-const fetchBytesMax = 64 << 20
 
 // followPartitionsMax bounds the long polls that are open at a time.
 const followPartitionsMax = 1024
@@ -85,7 +84,7 @@ func (f *consumeFlags) run(ctx context.Context, env *environment, topic string) 
 	if f.partition < -1 {
 		return usagef("--partition is below 0")
 	}
-	if f.fetchBytes < 1 || f.fetchBytes > fetchBytesMax {
+	if f.fetchBytes < 1 || f.fetchBytes > client.FetchBytesMax {
 		return usagef("--fetch-bytes is not between 1 and 64MiB")
 	}
 	if f.check && f.follow && f.to == "" && f.count < 0 {
@@ -106,9 +105,9 @@ func (f *consumeFlags) run(ctx context.Context, env *environment, topic string) 
 	if err != nil {
 		return err
 	}
-	defer c.close()
-	var info topicInfo
-	if err := retryControl(ctx, func() (err error) { info, err = c.topic(ctx, topic); return err }); err != nil {
+	defer c.Close()
+	info, err := c.GetTopic(ctx, topic)
+	if err != nil {
 		return err
 	}
 	partitions := []int32{f.partition}
@@ -134,7 +133,7 @@ func (f *consumeFlags) run(ctx context.Context, env *environment, topic string) 
 		limit = f.count
 	}
 	reader := &consumer{
-		client: c, topic: topic, fetchBytes: f.fetchBytes, follow: f.follow, parallel: consumeParallel, format: format, limit: limit,
+		topic: topic, fetchBytes: f.fetchBytes, parallel: consumeParallel, format: format, limit: limit,
 	}
 	if f.follow {
 		reader.parallel = max(len(partitions), 1)
@@ -156,7 +155,7 @@ func (f *consumeFlags) run(ctx context.Context, env *environment, topic string) 
 	shown := *env
 	shown.errTTY = env.errTTY && !env.outTTY && !f.quiet
 	bar := startProgress(&shown, topic, total, false, reader.records.Load)
-	reader.retry = newRetrier(f.retryTimeout, func(err error) { bar.note("waiting: " + shorten(oneLine(err.Error()), 40)) })
+	reader.client = c.WithRetrier(client.NewRetrier(f.retryTimeout, func(err error) { bar.note("waiting: " + shorten(oneLine(err.Error()), 40)) }))
 
 	out := bufio.NewWriterSize(env.out, outputChunk)
 	began := time.Now()
@@ -193,36 +192,34 @@ func (f *consumeFlags) run(ctx context.Context, env *environment, topic string) 
 }
 
 // ranges asks where the partitions begin and end.
-func (f *consumeFlags) ranges(ctx context.Context, c *client, topic string, partitions []int32, from, to position, endless bool) ([]consumeRange, error) {
+func (f *consumeFlags) ranges(ctx context.Context, c *client.Client, topic string, partitions []int32, from, to position, endless bool) ([]consumeRange, error) {
 	ranges := make([]consumeRange, len(partitions))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(consumeParallel)
 	for i, partition := range partitions {
 		group.Go(func() error {
-			return retryControl(ctx, func() error {
-				start, bounds, err := from.resolve(ctx, c, topic, partition)
-				if err != nil {
+			start, bounds, err := from.resolve(ctx, c, topic, partition)
+			if err != nil {
+				return err
+			}
+			if from.kind == positionOffset && start > bounds.End {
+				return fmt.Errorf("partition %d ends at offset %d, before %d", partition, bounds.End, start)
+			}
+			end := bounds.End
+			switch {
+			case endless:
+				end = unbounded
+			case to.kind == positionOffset && f.follow:
+				end = to.offset
+			case to.kind == positionOffset:
+				end = min(to.offset, bounds.End)
+			case to.kind != positionEnd:
+				if end, _, err = to.resolve(ctx, c, topic, partition); err != nil {
 					return err
 				}
-				if from.kind == positionOffset && start > bounds.End {
-					return fmt.Errorf("partition %d ends at offset %d, before %d", partition, bounds.End, start)
-				}
-				end := bounds.End
-				switch {
-				case endless:
-					end = unbounded
-				case to.kind == positionOffset && f.follow:
-					end = to.offset
-				case to.kind == positionOffset:
-					end = min(to.offset, bounds.End)
-				case to.kind != positionEnd:
-					if end, _, err = to.resolve(ctx, c, topic, partition); err != nil {
-						return err
-					}
-				}
-				ranges[i] = consumeRange{partition: partition, from: start, to: end}
-				return nil
-			})
+			}
+			ranges[i] = consumeRange{partition: partition, from: start, to: end}
+			return nil
 		})
 	}
 	return ranges, group.Wait()

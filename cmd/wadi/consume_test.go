@@ -88,7 +88,7 @@ func TestConsumeRanges(t *testing.T) {
 		"-p 0 --from 31":         "partition 0 ends at offset 30, before 31",
 		"-p 2":                   "partitions 0 to 1, not 2",
 		"-p 0 --from 31 -f":      "partition 0 ends at offset 30, before 31",
-		"-p 0 --from 2 --to 4":   "(410 offset_trimmed); read 0 records",
+		"-p 0 --from 2 --to 4":   "(410 offset_below_start); read 0 records",
 		"-p 0 --from 2 --format": "flag needs an argument",
 	} {
 		got := s.run(append([]string{"consume", "t"}, strings.Fields(args)...)...)

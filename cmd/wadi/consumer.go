@@ -3,25 +3,12 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"net/http"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/wadilog/wadi/internal/recordbatch"
+	"github.com/wadilog/wadi/client"
 )
-
-// decompressedBytesMax bounds the records of one batch in memory.
-const decompressedBytesMax = 256 << 20
-
-// followWait is how long one fetch waits for records that are not there yet.
-const followWait = 20 * time.Second
-
-// emptyPause is the least time between an answer without records and the next
-// question.
-const emptyPause = 20 * time.Millisecond
 
 // outputChunk is about how many bytes of formatted records are handed over at
 // once.
@@ -39,12 +26,10 @@ type consumeRange struct {
 
 // consumer reads ranges of several partitions at once, each in order.
 type consumer struct {
-	client     *client
+	client     *client.Client
 	topic      string
 	fetchBytes int64
-	follow     bool
-	parallel   int // partitions that are fetched at a time, of those that end
-	retry      *retrier
+	parallel   int           // partitions that are fetched at a time, of those that end
 	format     recordFormat  // nil to print nothing
 	digest     *recordDigest // may be nil
 	limit      int64         // records; unbounded for all
@@ -102,116 +87,71 @@ func (c *consumer) run(ctx context.Context, ranges []consumeRange, write func([]
 
 // partition reads one range.
 func (c *consumer) partition(ctx context.Context, r consumeRange) error {
-	fail := func(err error) error { return fmt.Errorf("partition %d at offset %d: %w", r.partition, r.from, err) }
-	lastRecord := time.Now()
-	for r.from < r.to {
-		if c.taken.Load() >= c.limit {
-			return errLimit
+	if r.from >= r.to {
+		return nil
+	}
+	cfg := client.ReaderConfig{
+		Topic: c.topic, Partitions: []int32{r.partition}, From: client.AtOffset(r.from), FetchBytes: c.fetchBytes,
+	}
+	if r.to != unbounded {
+		cfg.To = client.AtOffset(r.to)
+	}
+	reader, err := c.client.NewReader(cfg)
+	if err != nil {
+		return err
+	}
+	if c.taken.Load() >= c.limit {
+		return errLimit
+	}
+	for got, err := range reader.Fetches(ctx) {
+		if err == nil {
+			err = c.emit(r.partition, got)
 		}
-		var got fetched
-		err := c.retry.do(ctx, isTemporary, func() (err error) {
-			got, err = c.client.fetchBatches(ctx, fetchQuery{
-				topic: c.topic, partition: r.partition, offset: r.from, bytesMax: c.fetchBytes, wait: followWait,
-			})
-			return err
-		})
 		if err != nil {
-			if ctx.Err() != nil {
+			if ctx.Err() != nil && !errors.Is(err, errLimit) {
 				return context.Cause(ctx)
 			}
-			return fail(explainRange(err))
-		}
-		next, err := c.emit(r, got)
-		if err != nil {
-			if ctx.Err() != nil || errors.Is(err, errLimit) {
-				return err
-			}
-			r.from = next
-			return fail(err)
-		}
-		if next == r.from && got.nextOffset != r.from {
-			return fail(fmt.Errorf("answer without records goes on at %d", got.nextOffset))
-		}
-		if next > r.from {
-			r.from, lastRecord = next, time.Now()
-			continue
-		}
-		if idle := time.Since(lastRecord); !c.follow && idle > c.retry.timeout {
-			return fail(fmt.Errorf("no record for %s, though the partition ends at %d", idle.Round(time.Second), r.to))
-		}
-		// A node that answers before the wait is over is not asked without pause.
-		if !sleep(ctx, emptyPause) {
-			return context.Cause(ctx)
+			return err
 		}
 	}
 	return nil
 }
 
-// explainRange says what the answers 410 and 416 mean to a consumer.
-func explainRange(err error) error {
-	var problem *problemError
-	if errors.As(err, &problem) {
-		switch problem.Status {
-		case http.StatusGone:
-			return fmt.Errorf("trimmed or expired: %w", err)
-		case http.StatusRequestedRangeNotSatisfiable:
-			return fmt.Errorf("beyond the end: %w", err)
-		}
-	}
-	return err
-}
-
-// emit hands the records of an answer over that are in the range, and returns
-// the offset after the last of them.
-func (c *consumer) emit(r consumeRange, got fetched) (int64, error) {
-	next := r.from
+// emit hands the records of an answer over.
+func (c *consumer) emit(partition int32, got *client.Fetched) error {
 	var chunk []byte
-	for batch, err := range recordbatch.Batches(got.batches) {
-		if err != nil {
-			return next, err
+	for record := range got.Records() {
+		if c.taken.Add(1) > c.limit {
+			if err := c.hand(chunk); err != nil {
+				return err
+			}
+			return errLimit
 		}
-		if err := recordbatch.CheckCRC(batch); err != nil {
-			return next, err
+		c.records.Add(1)
+		c.bytes.Add(int64(len(record.Key) + len(record.Value)))
+		if c.digest != nil {
+			c.digest.add(partition, record.Key, record.Value)
 		}
-		records, err := recordbatch.Decode(batch, decompressedBytesMax)
-		if err != nil {
-			return next, err
+		if c.format == nil {
+			continue
 		}
-		for _, record := range records {
-			offset := int64(record.Offset)
-			if offset < next && next == r.from || offset >= r.to {
-				continue // a batch can begin before the range and end after it
+		if chunk == nil {
+			chunk = c.chunk()
+		}
+		if chunk = c.format(chunk, record); len(chunk) >= outputChunk {
+			if err := c.hand(chunk); err != nil {
+				return err
 			}
-			if offset != next {
-				return next, fmt.Errorf("offset %d where %d should be", offset, next)
-			}
-			if c.taken.Add(1) > c.limit {
-				if err := c.hand(chunk); err != nil {
-					return next, err
-				}
-				return next, errLimit
-			}
-			next++
-			c.records.Add(1)
-			c.bytes.Add(int64(len(record.Key) + len(record.Value)))
-			if c.digest != nil {
-				c.digest.add(r.partition, record.Key, record.Value)
-			}
-			if c.format == nil {
-				continue
-			}
-			if chunk == nil {
-				chunk = c.chunk()
-			}
-			if chunk = c.format(chunk, r.partition, record); len(chunk) >= outputChunk {
-				if err := c.hand(chunk); err != nil {
-					return next, err
-				}
-				chunk = nil
-			}
+			chunk = nil
 		}
 	}
-	return next, c.hand(chunk)
+	if err := c.hand(chunk); err != nil {
+		return err
+	}
+	if c.taken.Load() >= c.limit {
+		return errLimit
+	}
+	return nil
 }
 
 func (c *consumer) chunk() []byte {

@@ -7,11 +7,13 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/wadilog/wadi/client"
 )
 
 // fakeGroup is a consumer group of a fakeNode. Its members only stand there.
 type fakeGroup struct {
-	members []groupMember
+	members []client.GroupMember
 	offsets map[fakePlace]int64
 }
 
@@ -39,7 +41,7 @@ func (g *fakeGroup) state() (string, *string) {
 func (n *fakeNode) listGroups(w http.ResponseWriter, r *http.Request) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	page := []groupInfo{}
+	page := []client.GroupInfo{}
 	for _, name := range slices.Sorted(maps.Keys(n.groups)) {
 		if name <= r.URL.Query().Get("page_token") || !strings.HasPrefix(name, r.URL.Query().Get("prefix")) {
 			continue
@@ -48,7 +50,7 @@ func (n *fakeNode) listGroups(w http.ResponseWriter, r *http.Request) {
 			answer(w, 200, map[string]any{"groups": page, "next_page_token": page[0].Name})
 			return
 		}
-		info := groupInfo{Name: name, Members: len(n.groups[name].members)}
+		info := client.GroupInfo{Name: name, Members: len(n.groups[name].members)}
 		info.State, info.Strategy = n.groups[name].state()
 		page = append(page, info)
 	}
@@ -63,7 +65,7 @@ func (n *fakeNode) describeGroup(w http.ResponseWriter, r *http.Request) {
 		reject(w, 404, "group_not_found", "")
 		return
 	}
-	d := groupDescription{Name: r.PathValue("g"), Epoch: 7, Members: g.members, Partitions: []groupPartition{}}
+	d := client.GroupDescription{Name: r.PathValue("g"), Epoch: 7, Members: g.members, Partitions: []client.GroupPartition{}}
 	d.State, d.Strategy = g.state()
 	owners := map[fakePlace]*string{}
 	for i := range g.members {
@@ -84,7 +86,7 @@ func (n *fakeNode) describeGroup(w http.ResponseWriter, r *http.Request) {
 	})
 	for _, place := range places {
 		p := n.topics[place.topic].partitions[place.partition]
-		shown := groupPartition{Topic: place.topic, Partition: place.partition, Member: owners[place], LogStart: p.start, End: p.end, Lag: p.end - p.start}
+		shown := client.GroupPartition{Topic: place.topic, Partition: place.partition, Member: owners[place], LogStart: p.start, End: p.end, Lag: p.end - p.start}
 		if committed, ok := g.offsets[place]; ok {
 			shown.Committed, shown.Lag = &committed, p.end-committed
 		}
@@ -109,7 +111,7 @@ func (n *fakeNode) deleteGroup(w http.ResponseWriter, r *http.Request) {
 }
 
 func (n *fakeNode) setOffsets(w http.ResponseWriter, r *http.Request) {
-	var body struct{ Offsets []groupOffset }
+	var body struct{ Offsets []client.GroupOffset }
 	if json.NewDecoder(r.Body).Decode(&body) != nil || len(body.Offsets) == 0 {
 		reject(w, 400, "invalid_json", "")
 		return

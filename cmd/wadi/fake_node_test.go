@@ -18,6 +18,12 @@ import (
 	"github.com/wadilog/wadi/internal/recordbatch"
 )
 
+const (
+	mediaRecordBatch = "application/vnd.kafka.recordbatch.v2"
+	mediaProblem     = "application/problem+json"
+	mediaJSON        = "application/json"
+)
+
 // fakeNode speaks the HTTP API as far as the commands use it, over memory.
 type fakeNode struct {
 	server   *http.Server
@@ -317,7 +323,7 @@ func (n *fakeNode) trim(w http.ResponseWriter, r *http.Request) {
 func (p *fakePartition) records() []recordbatch.Record {
 	var all []recordbatch.Record
 	for _, batch := range p.batches {
-		records, err := recordbatch.Decode(batch, decompressedBytesMax)
+		records, err := recordbatch.Decode(batch, 256<<20)
 		if err != nil {
 			panic(err)
 		}
@@ -494,9 +500,9 @@ func (n *fakeNode) fetch(w http.ResponseWriter, r *http.Request) {
 		bounds := fmt.Sprintf(`,"log_start_offset":%d,"high_watermark":%d`, p.start, p.end)
 		if offset < p.start || offset > p.end {
 			n.mu.Unlock()
-			status, code := 410, "offset_trimmed"
+			status, code := 410, "offset_below_start"
 			if offset > p.end {
-				status, code = 416, "offset_beyond_end"
+				status, code = 416, "offset_above_end"
 			}
 			reject(w, status, code, bounds)
 			return

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -10,6 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/wadilog/wadi/client"
 )
 
 // groupsFlags are those that the commands on consumer groups share.
@@ -31,7 +34,7 @@ func newGroupsCommand(env *environment) *cobra.Command {
 
 // groupsCommand makes a command that talks to a node about one group, or about
 // none if use names none.
-func groupsCommand(env *environment, use, short string, f *groupsFlags, run func(ctx context.Context, c *client, group string) error) *cobra.Command {
+func groupsCommand(env *environment, use, short string, f *groupsFlags, run func(ctx context.Context, c *client.Client, group string) error) *cobra.Command {
 	takesGroup := strings.Contains(use, "GROUP")
 	cmd := &cobra.Command{
 		Use:   use,
@@ -49,7 +52,7 @@ func groupsCommand(env *environment, use, short string, f *groupsFlags, run func
 			if err != nil {
 				return err
 			}
-			defer c.close()
+			defer c.Close()
 			return run(cmd.Context(), c, name)
 		},
 	}
@@ -95,17 +98,16 @@ func groupNames(env *environment, cmd *cobra.Command, prefix string) []cobra.Com
 	if err != nil {
 		return nil
 	}
-	defer c.close()
+	defer c.Close()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(commandContext(cmd)), completionTimeout)
 	defer cancel()
 	var names []cobra.Completion
-	_ = c.groups(ctx, prefix, func(info groupInfo) error {
-		if len(names) == completionsMax {
-			return context.Canceled
+	for g, err := range c.WithRetryTimeout(-1).Groups(ctx, prefix) {
+		if err != nil || len(names) == completionsMax {
+			break
 		}
-		names = append(names, info.Name)
-		return nil
-	})
+		names = append(names, g.Name)
+	}
 	return names
 }
 
@@ -120,16 +122,13 @@ func orDash(text *string) string {
 func newGroupsListCommand(env *environment) *cobra.Command {
 	var f groupsFlags
 	var prefix string
-	cmd := groupsCommand(env, "list", "List consumer groups", &f, func(ctx context.Context, c *client, _ string) error {
-		list := []groupInfo{}
-		if err := retryControl(ctx, func() error {
-			list = list[:0]
-			return c.groups(ctx, prefix, func(info groupInfo) error {
-				list = append(list, info)
-				return nil
-			})
-		}); err != nil {
-			return err
+	cmd := groupsCommand(env, "list", "List consumer groups", &f, func(ctx context.Context, c *client.Client, _ string) error {
+		list := []client.GroupInfo{}
+		for info, err := range c.Groups(ctx, prefix) {
+			if err != nil {
+				return err
+			}
+			list = append(list, info)
 		}
 		if f.json {
 			return printJSON(env.out, list)
@@ -148,21 +147,21 @@ func newGroupsListCommand(env *environment) *cobra.Command {
 
 func newGroupsDescribeCommand(env *environment) *cobra.Command {
 	var f groupsFlags
-	cmd := groupsCommand(env, "describe GROUP", "Show a group's members, and how far it is behind", &f, func(ctx context.Context, c *client, name string) error {
-		var d groupDescription
-		if err := retryControl(ctx, func() (err error) { d, err = c.group(ctx, name); return err }); err != nil {
+	cmd := groupsCommand(env, "describe GROUP", "Show a group's members, and how far it is behind", &f, func(ctx context.Context, c *client.Client, name string) error {
+		d, err := c.DescribeGroup(ctx, name)
+		if err != nil {
 			return err
 		}
 		if f.json {
 			return printJSON(env.out, d)
 		}
-		return printTable(env.out, d.rows)
+		return printTable(env.out, func(row func(cells ...any)) { groupRows(d, row) })
 	})
 	groupsJSONFlag(cmd, &f)
 	return cmd
 }
 
-func (d groupDescription) rows(row func(cells ...any)) {
+func groupRows(d client.GroupDescription, row func(cells ...any)) {
 	row("group", d.Name)
 	row("state", d.State)
 	row("strategy", orDash(d.Strategy))
@@ -193,7 +192,7 @@ func offsetOrDash(offset *int64) string {
 }
 
 // listPartitions writes partitions as flights[0-2,5] orders[1].
-func listPartitions(assignment []topicPartitions) string {
+func listPartitions(assignment []client.TopicPartitions) string {
 	var topics []string
 	for _, t := range assignment {
 		var runs []string
@@ -217,13 +216,11 @@ func listPartitions(assignment []topicPartitions) string {
 
 func newGroupsDeleteCommand(env *environment) *cobra.Command {
 	var f groupsFlags
-	return groupsCommand(env, "delete GROUP", "Forget a group without members, and its offsets", &f, func(ctx context.Context, c *client, name string) error {
-		// A repeat could hit a group that was made again meanwhile.
-		err := newRetrier(controlRetryTimeout, nil).do(ctx, hadNoEffect, func() error { return c.deleteGroup(ctx, name) })
-		if err != nil {
+	return groupsCommand(env, "delete GROUP", "Forget a group without members, and its offsets", &f, func(ctx context.Context, c *client.Client, name string) error {
+		if err := c.DeleteGroup(ctx, name); err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(env.out, "deleted group %s\n", name)
+		_, err := fmt.Fprintf(env.out, "deleted group %s\n", name)
 		return err
 	})
 }
@@ -248,7 +245,7 @@ type resetFlags struct {
 
 func newGroupsResetCommand(env *environment) *cobra.Command {
 	var f resetFlags
-	cmd := groupsCommand(env, "reset GROUP --to POSITION", "Move the offsets of a group without members", &f.groupsFlags, func(ctx context.Context, c *client, name string) error {
+	cmd := groupsCommand(env, "reset GROUP --to POSITION", "Move the offsets of a group without members", &f.groupsFlags, func(ctx context.Context, c *client.Client, name string) error {
 		return f.run(ctx, env, c, name)
 	})
 	cmd.Long = `Move the offsets of a group to a position: earliest, latest, an offset, or a time
@@ -294,14 +291,13 @@ func (f *resetFlags) validate() (position, error) {
 	return to, nil
 }
 
-func (f *resetFlags) run(ctx context.Context, env *environment, c *client, name string) error {
+func (f *resetFlags) run(ctx context.Context, env *environment, c *client.Client, name string) error {
 	to, err := f.validate()
 	if err != nil {
 		return err
 	}
-	var d groupDescription
-	err = retryControl(ctx, func() (err error) { d, err = c.group(ctx, name); return err })
-	if err != nil && (!isNotFound(err) || len(f.topics) == 0) {
+	d, err := c.DescribeGroup(ctx, name)
+	if err != nil && (!errors.Is(err, client.ErrGroupNotFound) || len(f.topics) == 0) {
 		return err
 	}
 	if n := len(d.Members); n > 0 {
@@ -331,7 +327,7 @@ func (f *resetFlags) run(ctx context.Context, env *environment, c *client, name 
 }
 
 // choose returns the partitions that are concerned, by topic and number.
-func (f *resetFlags) choose(ctx context.Context, c *client, d groupDescription) ([]groupReset, error) {
+func (f *resetFlags) choose(ctx context.Context, c *client.Client, d client.GroupDescription) ([]groupReset, error) {
 	resets := []groupReset{}
 	old := map[string]map[int32]*int64{}
 	for _, p := range d.Partitions {
@@ -349,8 +345,8 @@ func (f *resetFlags) choose(ctx context.Context, c *client, d groupDescription) 
 	topics := slices.Clone(f.topics)
 	slices.Sort(topics)
 	for _, topic := range slices.Compact(topics) {
-		var info topicInfo
-		if err := retryControl(ctx, func() (err error) { info, err = c.topic(ctx, topic); return err }); err != nil {
+		info, err := c.GetTopic(ctx, topic)
+		if err != nil {
 			return nil, err
 		}
 		if f.partition >= info.Partitions {
@@ -366,17 +362,14 @@ func (f *resetFlags) choose(ctx context.Context, c *client, d groupDescription) 
 }
 
 // resolveResets finds the new offsets, a few at a time.
-func resolveResets(ctx context.Context, c *client, to position, resets []groupReset) error {
+func resolveResets(ctx context.Context, c *client.Client, to position, resets []groupReset) error {
 	parallel, ctx := errgroup.WithContext(ctx)
 	parallel.SetLimit(consumeParallel)
 	for i := range resets {
 		r := &resets[i]
 		parallel.Go(func() error {
-			var bounds partitionBounds
-			err := retryControl(ctx, func() (err error) {
-				r.New, bounds, err = to.resolve(ctx, c, r.Topic, r.Partition)
-				return err
-			})
+			offset, bounds, err := to.resolve(ctx, c, r.Topic, r.Partition)
+			r.New = offset
 			if err == nil && (r.New < bounds.Start || r.New > bounds.End) {
 				err = fmt.Errorf("offset %d is outside of [%d, %d]", r.New, bounds.Start, bounds.End)
 			}
@@ -392,14 +385,14 @@ func resolveResets(ctx context.Context, c *client, to position, resets []groupRe
 // resetOffsetsMax is how many offsets one request moves; the API takes no more.
 const resetOffsetsMax = 10_000
 
-func commitResets(ctx context.Context, c *client, name string, resets []groupReset) error {
+func commitResets(ctx context.Context, c *client.Client, name string, resets []groupReset) error {
 	for len(resets) > 0 {
 		n := min(len(resets), resetOffsetsMax)
-		offsets := make([]groupOffset, n)
+		offsets := make([]client.GroupOffset, n)
 		for i, r := range resets[:n] {
-			offsets[i] = groupOffset{Topic: r.Topic, Partition: r.Partition, Offset: r.New}
+			offsets[i] = client.GroupOffset{Topic: r.Topic, Partition: r.Partition, Offset: r.New}
 		}
-		if err := retryControl(ctx, func() error { return c.setGroupOffsets(ctx, name, offsets) }); err != nil {
+		if err := c.SetGroupOffsets(ctx, name, offsets); err != nil {
 			return err
 		}
 		resets = resets[n:]

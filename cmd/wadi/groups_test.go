@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/wadilog/wadi/client"
 	"github.com/wadilog/wadi/internal/recordbatch"
 )
 
@@ -22,11 +23,11 @@ func groupSession(t *testing.T) *session {
 	job := "job/7"
 	s.node.groups["billing"] = &fakeGroup{
 		offsets: map[fakePlace]int64{{"orders", 0}: 4},
-		members: []groupMember{
+		members: []client.GroupMember{
 			{ID: "a", ClientID: &job, Epoch: 6, SessionTimeoutMs: 30_000, Topics: []string{"orders"},
-				Assignment: []topicPartitions{{"orders", []int32{0, 1, 2}}}},
+				Assignment: []client.TopicPartitions{{Topic: "orders", Partitions: []int32{0, 1, 2}}}},
 			{ID: "b", Epoch: 7, SessionTimeoutMs: 5_000, Topics: []string{"flights"},
-				Assignment: []topicPartitions{{"flights", []int32{0}}}, Revoked: []topicPartitions{{"orders", []int32{0, 2}}}},
+				Assignment: []client.TopicPartitions{{Topic: "flights", Partitions: []int32{0}}}, Revoked: []client.TopicPartitions{{Topic: "orders", Partitions: []int32{0, 2}}}},
 		},
 	}
 	s.node.groups["old"] = &fakeGroup{offsets: map[fakePlace]int64{{"orders", 0}: 7, {"orders", 2}: 10, {"flights", 0}: 5}}
@@ -91,11 +92,11 @@ orders   2          10         0      10   0    -
 
 func TestGroupsAsJSON(t *testing.T) {
 	s := groupSession(t)
-	var list []groupInfo
+	var list []client.GroupInfo
 	if err := json.Unmarshal([]byte(s.must("groups", "list", "--json")), &list); err != nil || len(list) != 2 || list[1].Strategy != nil || list[0].Members != 2 {
 		t.Errorf("%+v, %v", list, err)
 	}
-	var d groupDescription
+	var d client.GroupDescription
 	if err := json.Unmarshal([]byte(s.must("groups", "describe", "billing", "--json")), &d); err != nil || len(d.Members) != 2 || d.Lag != 31 || d.Partitions[0].Committed != nil {
 		t.Errorf("%+v, %v", d, err)
 	}

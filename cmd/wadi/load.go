@@ -14,6 +14,8 @@ import (
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 	"github.com/dustin/go-humanize"
+
+	"github.com/wadilog/wadi/client"
 )
 
 // latencyMax is the longest latency that a load tells apart from longer ones.
@@ -192,12 +194,12 @@ func (l *load) left() time.Duration {
 
 func (l *load) failed(err error) {
 	kind := "other"
-	var problem *problemError
-	var transport *transportError
+	var answer *client.Error
+	var connection *client.ConnectionError
 	switch {
-	case errors.As(err, &problem):
-		kind = strings.TrimSpace(fmt.Sprintf("%d %s", problem.Status, problem.Code))
-	case errors.As(err, &transport):
+	case errors.As(err, &answer):
+		kind = strings.TrimSpace(fmt.Sprintf("%d %s", answer.Status, string(answer.Code)))
+	case errors.As(err, &connection):
 		kind = "connection"
 	}
 	l.mu.Lock()
@@ -206,6 +208,14 @@ func (l *load) failed(err error) {
 	if l.firstError == nil {
 		l.firstError = err
 	}
+}
+
+func retryAfterOf(err error) time.Duration {
+	var answer *client.Error
+	if errors.As(err, &answer) {
+		return answer.RetryAfter
+	}
+	return 0
 }
 
 func (l *load) giveUp(err error) {

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/wadilog/wadi/client"
 )
 
 // positionKind is how a place in a partition is named.
@@ -64,15 +66,15 @@ func timePosition(at time.Time) position {
 // resolve finds the position's offset in a partition, and returns the
 // partition's bounds with it. An offset stays as it is, be it out of bounds or
 // not. A time is the first record at or after it, or the end.
-func (p position) resolve(ctx context.Context, c *client, topic string, partition int32) (offset int64, b partitionBounds, err error) {
+func (p position) resolve(ctx context.Context, c *client.Client, topic string, partition int32) (offset int64, b client.Offsets, err error) {
 	if p.kind == positionTime {
-		b, at, err := c.boundsAt(ctx, topic, partition, p.ms)
+		b, at, err := c.OffsetsAt(ctx, topic, partition, time.UnixMilli(p.ms))
 		if err != nil || at == nil {
 			return b.End, b, err
 		}
 		return at.Offset, b, nil
 	}
-	b, err = c.bounds(ctx, topic, partition)
+	b, err = c.Offsets(ctx, topic, partition)
 	switch p.kind {
 	case positionEarliest:
 		return b.Start, b, err

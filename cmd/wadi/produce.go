@@ -15,6 +15,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
+	"github.com/wadilog/wadi/client"
 	"github.com/wadilog/wadi/internal/recordbatch"
 )
 
@@ -76,7 +77,7 @@ whatever reason, goes on exactly where it was with the same arguments and
 	serverFlag(cmd, &f.server)
 	flags.StringVar(&f.keyField, "key-field", "", "top-level JSON `field` of a line that is its key")
 	flags.Int32VarP(&f.partition, "partition", "p", -1, "write to this `partition`, whatever the key")
-	choiceFlag(cmd, &f.acks, "acks", acksAll, "acknowledged when in the store (all) or on the node's disk (1)", acksAll, acksOne)
+	acksFlag(cmd, &f.acks)
 	bytesFlag(flags, &f.batch, "batch", 1<<20, "records that travel together, before compression")
 	bytesFlag(flags, &f.buffer, "buffer", 64<<20, "memory for records on their way")
 	choiceFlag(cmd, &f.compression, "compression", defaultCompression, "of the records", compressions...)
@@ -89,6 +90,23 @@ whatever reason, goes on exactly where it was with the same arguments and
 	flags.BoolVar(&f.check, "check", false, "print a checksum over all records, to compare with that of consume")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "no progress and no summary")
 	return cmd
+}
+
+// The values of --acks.
+const (
+	acksAll = "all"
+	acksOne = "1"
+)
+
+func acksFlag(cmd *cobra.Command, p *string) {
+	choiceFlag(cmd, p, "acks", acksAll, "acknowledged when in the store (all) or on the node's disk (1)", acksAll, acksOne)
+}
+
+func acksOf(flag string) client.Acks {
+	if flag == acksOne {
+		return client.AcksOne
+	}
+	return client.AcksAll
 }
 
 // compressions are the values of --compression.
@@ -141,7 +159,7 @@ func (f *produceFlags) run(ctx context.Context, env *environment, topic string, 
 	if err != nil {
 		return err
 	}
-	defer c.close()
+	defer c.Close()
 	reading, stopReading := context.WithCancel(ctx)
 	defer stopReading()
 	input, err := newLineInput(reading, paths, env.in)
@@ -176,8 +194,7 @@ func (f *produceFlags) run(ctx context.Context, env *environment, topic string, 
 		}
 		header = was
 	case f.acks == acksAll:
-		err := retryControl(ctx, func() (err error) { header.Producer, err = c.newProducer(ctx); return err })
-		if err != nil {
+		if header.Producer.ID, header.Producer.Epoch, err = c.NewProducerID(ctx); err != nil {
 			return fmt.Errorf("get a producer id: %w", err)
 		}
 	}
@@ -190,7 +207,7 @@ func (f *produceFlags) run(ctx context.Context, env *environment, topic string, 
 
 	var bar *progress
 	sender := newLineProducer(ctx, c, producerSettings{
-		topic: topic, partitions: info.Partitions, acks: f.acks, codec: codec, id: header.Producer,
+		topic: topic, partitions: info.Partitions, acks: acksOf(f.acks), codec: codec, id: header.Producer,
 		bufferBytes: f.buffer - f.buffer/2, connections: f.connections,
 		acked: acked, ledger: ledger, timeout: f.retryTimeout,
 	}, func(err error) { bar.note("waiting: " + shorten(oneLine(err.Error()), 40)) })
@@ -237,27 +254,19 @@ func (f *produceFlags) run(ctx context.Context, env *environment, topic string, 
 }
 
 // topic returns the topic, created if the flags or the node say so.
-func (f *produceFlags) topic(ctx context.Context, c *client, name string) (topicInfo, error) {
-	var info topicInfo
-	get := func() (err error) { info, err = c.topic(ctx, name); return err }
-	err := retryControl(ctx, get)
-	if !isNotFound(err) {
-		return info, err
-	}
+func (f *produceFlags) topic(ctx context.Context, c *client.Client, name string) (client.Topic, error) {
 	if f.create > 0 {
-		err = retryControl(ctx, func() (err error) {
-			info, _, err = c.createTopic(ctx, name, topicChange{Partitions: f.create})
-			return err
-		})
-		return info, err
+		topic, err := c.GetTopic(ctx, name)
+		if errors.Is(err, client.ErrTopicNotFound) {
+			topic, _, err = c.CreateTopic(ctx, name, client.TopicSettings{Partitions: f.create})
+		}
+		return topic, err
 	}
-	if err := retryControl(ctx, func() error { return c.autoCreateTopic(ctx, name) }); err != nil && !isNotFound(err) {
-		return info, err
+	topic, err := c.OpenTopic(ctx, name)
+	if errors.Is(err, client.ErrTopicNotFound) {
+		return topic, fmt.Errorf("%w: create it with wadi topics create %s, or use --create", err, name)
 	}
-	if err = retryControl(ctx, get); isNotFound(err) {
-		return info, fmt.Errorf("%w: create it with wadi topics create %s, or use --create", err, name)
-	}
-	return info, err
+	return topic, err
 }
 
 // feed reads lines until they end or the producer stops, and returns how many

@@ -10,6 +10,7 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/wadilog/wadi/client"
 	"github.com/wadilog/wadi/internal/recordbatch"
 )
 
@@ -21,7 +22,7 @@ const settleGrace = 5 * time.Second
 type producerSettings struct {
 	topic       string
 	partitions  int32
-	acks        string // "all" or "1"
+	acks        client.Acks
 	codec       recordbatch.Codec
 	id          producerID    // of acks=all
 	bufferBytes int64         // of batches that wait or are under way
@@ -34,9 +35,9 @@ type producerSettings struct {
 // producer sends batches, those of one partition one after the other, so that
 // their order holds, and repeats them until their outcome is known.
 type producer struct {
-	client   *client
+	client   *client.Client
 	settings producerSettings
-	retry    *retrier
+	retry    *client.Retrier
 	stopping context.Context // ended by the caller or by the first failure
 	stop     context.CancelCauseFunc
 	sending  context.Context // ends settleGrace later
@@ -67,10 +68,10 @@ type partitionQueue struct {
 }
 
 // newProducer returns a producer that works until ctx ends. Close it.
-func newLineProducer(ctx context.Context, c *client, settings producerSettings, waiting func(error)) *producer {
+func newLineProducer(ctx context.Context, c *client.Client, settings producerSettings, waiting func(error)) *producer {
 	p := &producer{
 		client: c, settings: settings,
-		retry:   newRetrier(settings.timeout, waiting),
+		retry:   client.NewRetrier(settings.timeout, waiting),
 		buffer:  semaphore.NewWeighted(settings.bufferBytes),
 		slots:   make(chan struct{}, settings.connections),
 		queues:  map[int32]*partitionQueue{},
@@ -202,26 +203,30 @@ func (p *producer) drain(q *partitionQueue) {
 
 // deliver sends one batch until its outcome is known. took is above 0 if it
 // was acknowledged; else unknown tells whether it may be in the log.
-func (p *producer) deliver(q *partitionQueue, batch *lineBatch) (a ack, took time.Duration, unknown bool, err error) {
-	id, again := recordbatch.NoProducer, hadNoEffect
-	if p.settings.acks == acksAll {
-		id, again = recordbatch.Producer{ID: p.settings.id.ID, Epoch: p.settings.id.Epoch, BaseSequence: q.sequence}, isTemporary
+func (p *producer) deliver(q *partitionQueue, batch *lineBatch) (a client.Appended, took time.Duration, unknown bool, err error) {
+	id, again := recordbatch.NoProducer, client.HadNoEffect
+	if p.settings.acks == client.AcksAll {
+		id, again = recordbatch.Producer{ID: p.settings.id.ID, Epoch: p.settings.id.Epoch, BaseSequence: q.sequence}, client.IsRetryable
 	}
 	body, err := recordbatch.Append(nil, batch.records(nil, time.Now().UnixMilli()), p.settings.codec, id)
 	if err != nil {
-		return ack{}, 0, false, fmt.Errorf("build batch: %w", err)
+		return client.Appended{}, 0, false, fmt.Errorf("build batch: %w", err)
 	}
 	began := time.Now()
-	err = p.retry.do(p.stopping, again, func() error {
+	err = p.retry.Do(p.stopping, again, func() error {
 		var err error
-		a, err = p.client.produceBatch(p.sending, p.settings.topic, q.partition, p.settings.acks, body, batch.len())
-		if err != nil && isUnknown(err) {
+		a, err = p.client.AppendEncoded(p.sending, p.settings.topic, q.partition, client.FormatRecordBatch, body,
+			client.AppendOptions{Acks: p.settings.acks})
+		if err == nil && a.Count != batch.len() {
+			err = fmt.Errorf("answer about %d records for %d", a.Count, batch.len())
+		}
+		if err != nil && client.IsOutcomeUnknown(err) {
 			unknown = true
 		}
 		return err
 	})
 	if err != nil {
-		return ack{}, 0, unknown, err
+		return client.Appended{}, 0, unknown, err
 	}
 	return a, max(time.Since(began), 1), false, nil
 }
@@ -245,7 +250,7 @@ func (p *producer) close() delivery {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	d := delivery{
-		records: p.records, bytes: p.bytes, latency: p.latency, retries: p.retry.retries.Load(), err: p.failure,
+		records: p.records, bytes: p.bytes, latency: p.latency, retries: p.retry.Retries(), err: p.failure,
 		acked: map[int32]int64{}, unknown: map[int32]int64{}, firstOpen: math.MaxInt64,
 	}
 	if d.err == nil && cause != nil {

@@ -10,11 +10,11 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/wadilog/wadi/internal/recordbatch"
+	"github.com/wadilog/wadi/client"
 )
 
 // recordFormat appends a record as consume prints it, with the end of its line.
-type recordFormat func(dst []byte, partition int32, r recordbatch.Record) []byte
+type recordFormat func(dst []byte, r client.Record) []byte
 
 // parseFormat reads value, json, or a template in which %p is the partition,
 // %o the offset, %t the timestamp in ms, %k the key, %v the value, %h the
@@ -77,17 +77,17 @@ func parseTemplate(s string) (recordFormat, error) {
 		literal = append(literal, '\n')
 	}
 	flush()
-	return func(dst []byte, partition int32, r recordbatch.Record) []byte {
+	return func(dst []byte, r client.Record) []byte {
 		for _, part := range parts {
 			switch part.field {
 			case 0:
 				dst = append(dst, part.literal...)
 			case 'p':
-				dst = strconv.AppendInt(dst, int64(partition), 10)
+				dst = strconv.AppendInt(dst, int64(r.Partition), 10)
 			case 'o':
-				dst = strconv.AppendInt(dst, int64(r.Offset), 10)
+				dst = strconv.AppendInt(dst, r.Offset, 10)
 			case 't':
-				dst = strconv.AppendInt(dst, r.Timestamp, 10)
+				dst = strconv.AppendInt(dst, r.Timestamp.UnixMilli(), 10)
 			case 'k':
 				dst = append(dst, r.Key...)
 			case 'v':
@@ -101,7 +101,7 @@ func parseTemplate(s string) (recordFormat, error) {
 }
 
 // appendHeaderText appends headers as name=value,name=value.
-func appendHeaderText(dst []byte, headers []recordbatch.RecordHeader) []byte {
+func appendHeaderText(dst []byte, headers []client.Header) []byte {
 	for i, h := range headers {
 		if i > 0 {
 			dst = append(dst, ',')
@@ -111,19 +111,19 @@ func appendHeaderText(dst []byte, headers []recordbatch.RecordHeader) []byte {
 	return dst
 }
 
-func appendValueLine(dst []byte, _ int32, r recordbatch.Record) []byte {
+func appendValueLine(dst []byte, r client.Record) []byte {
 	return append(append(dst, r.Value...), '\n')
 }
 
 // appendJSONLine appends a record in the form of the HTTP API's JSON, with its
 // partition.
-func appendJSONLine(dst []byte, partition int32, r recordbatch.Record) []byte {
+func appendJSONLine(dst []byte, r client.Record) []byte {
 	dst = append(dst, `{"partition":`...)
-	dst = strconv.AppendInt(dst, int64(partition), 10)
+	dst = strconv.AppendInt(dst, int64(r.Partition), 10)
 	dst = append(dst, `,"offset":`...)
-	dst = strconv.AppendInt(dst, int64(r.Offset), 10)
+	dst = strconv.AppendInt(dst, r.Offset, 10)
 	dst = append(dst, `,"timestamp":`...)
-	dst = strconv.AppendInt(dst, r.Timestamp, 10)
+	dst = strconv.AppendInt(dst, r.Timestamp.UnixMilli(), 10)
 	dst = appendJSONBytes(append(dst, ','), "key", r.Key)
 	dst = appendJSONBytes(append(dst, ','), "value", r.Value)
 	dst = append(dst, `,"headers":[`...)

@@ -7,13 +7,14 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/wadilog/wadi/client"
 )
 
 // topicsFlags are those that the commands on topics share.
@@ -36,7 +37,7 @@ func newTopicsCommand(env *environment) *cobra.Command {
 
 // topicsCommand makes a command that talks to a node about one topic, or about
 // none if use names none.
-func topicsCommand(env *environment, use, short string, f *topicsFlags, run func(ctx context.Context, c *client, topic string) error) *cobra.Command {
+func topicsCommand(env *environment, use, short string, f *topicsFlags, run func(ctx context.Context, c *client.Client, topic string) error) *cobra.Command {
 	takesTopic := strings.Contains(use, "TOPIC")
 	cmd := &cobra.Command{
 		Use:   use,
@@ -54,7 +55,7 @@ func topicsCommand(env *environment, use, short string, f *topicsFlags, run func
 			if err != nil {
 				return err
 			}
-			defer c.close()
+			defer c.Close()
 			return run(cmd.Context(), c, topic)
 		},
 	}
@@ -79,8 +80,8 @@ func topicConfigFlag(cmd *cobra.Command, p *[]string) {
 }
 
 // parseTopicConfig reads settings as key=value.
-func parseTopicConfig(settings []string) (map[string]configValue, error) {
-	config := map[string]configValue{}
+func parseTopicConfig(settings []string) (client.TopicConfig, error) {
+	config := client.TopicConfig{}
 	for _, setting := range settings {
 		key, value, ok := strings.Cut(setting, "=")
 		if !ok || key == "" {
@@ -89,15 +90,7 @@ func parseTopicConfig(settings []string) (map[string]configValue, error) {
 		if _, twice := config[key]; twice {
 			return nil, usagef("--config %s is given twice", key)
 		}
-		if n, err := strconv.ParseInt(value, 10, 64); err == nil {
-			config[key] = strconv.AppendInt(nil, n, 10)
-			continue
-		}
-		text, err := json.Marshal(value)
-		if err != nil {
-			return nil, err
-		}
-		config[key] = text
+		config[key] = value
 	}
 	return config, nil
 }
@@ -106,7 +99,7 @@ func newTopicsCreateCommand(env *environment) *cobra.Command {
 	var f topicsFlags
 	var partitions int32
 	var settings []string
-	cmd := topicsCommand(env, "create TOPIC", "Create a topic", &f, func(ctx context.Context, c *client, topic string) error {
+	cmd := topicsCommand(env, "create TOPIC", "Create a topic", &f, func(ctx context.Context, c *client.Client, topic string) error {
 		config, err := parseTopicConfig(settings)
 		if err != nil {
 			return err
@@ -114,14 +107,7 @@ func newTopicsCreateCommand(env *environment) *cobra.Command {
 		if partitions < 1 || partitions > partitionsMax {
 			return usagef("--partitions is not between 1 and %d", partitionsMax)
 		}
-		var info topicInfo
-		created := false
-		err = retryControl(ctx, func() error {
-			var now bool
-			info, now, err = c.createTopic(ctx, topic, topicChange{Partitions: partitions, Config: config})
-			created = created || now
-			return err
-		})
+		info, created, err := c.CreateTopic(ctx, topic, client.TopicSettings{Partitions: partitions, Config: config})
 		if err != nil {
 			return err
 		}
@@ -146,16 +132,13 @@ func newTopicsCreateCommand(env *environment) *cobra.Command {
 func newTopicsListCommand(env *environment) *cobra.Command {
 	var f topicsFlags
 	var prefix string
-	cmd := topicsCommand(env, "list", "List topics", &f, func(ctx context.Context, c *client, _ string) error {
-		list := []topicInfo{}
-		if err := retryControl(ctx, func() error {
-			list = list[:0]
-			return c.topics(ctx, prefix, func(info topicInfo) error {
-				list = append(list, info)
-				return nil
-			})
-		}); err != nil {
-			return err
+	cmd := topicsCommand(env, "list", "List topics", &f, func(ctx context.Context, c *client.Client, _ string) error {
+		list := []client.Topic{}
+		for info, err := range c.Topics(ctx, prefix) {
+			if err != nil {
+				return err
+			}
+			list = append(list, info)
 		}
 		if f.json {
 			return printJSON(env.out, list)
@@ -174,26 +157,27 @@ func newTopicsListCommand(env *environment) *cobra.Command {
 
 // topicDescription is what topics describe --json prints.
 type topicDescription struct {
-	topicInfo
+	client.Topic
 	Offsets []partitionOffsets `json:"offsets"`
 }
 
 type partitionOffsets struct {
 	Partition int32 `json:"partition"`
-	partitionBounds
+	client.Offsets
 }
 
 func newTopicsDescribeCommand(env *environment) *cobra.Command {
 	var f topicsFlags
-	cmd := topicsCommand(env, "describe TOPIC", "Show a topic's settings and offsets", &f, func(ctx context.Context, c *client, topic string) error {
+	cmd := topicsCommand(env, "describe TOPIC", "Show a topic's settings and offsets", &f, func(ctx context.Context, c *client.Client, topic string) error {
 		var d topicDescription
-		if err := retryControl(ctx, func() (err error) { d.topicInfo, err = c.topic(ctx, topic); return err }); err != nil {
+		var err error
+		if d.Topic, err = c.GetTopic(ctx, topic); err != nil {
 			return err
 		}
 		d.Offsets = make([]partitionOffsets, d.Partitions)
 		if err := eachPartition(ctx, d.Partitions, func(ctx context.Context, p int32) (err error) {
 			d.Offsets[p].Partition = p
-			d.Offsets[p].partitionBounds, err = c.bounds(ctx, topic, p)
+			d.Offsets[p].Offsets, err = c.Offsets(ctx, topic, p)
 			return err
 		}); err != nil {
 			return err
@@ -233,7 +217,7 @@ func newTopicsAlterCommand(env *environment) *cobra.Command {
 	var f topicsFlags
 	var partitions int32
 	var settings []string
-	cmd := topicsCommand(env, "alter TOPIC", "Change a topic's settings, or give it more partitions", &f, func(ctx context.Context, c *client, topic string) error {
+	cmd := topicsCommand(env, "alter TOPIC", "Change a topic's settings, or give it more partitions", &f, func(ctx context.Context, c *client.Client, topic string) error {
 		config, err := parseTopicConfig(settings)
 		if err != nil {
 			return err
@@ -244,11 +228,8 @@ func newTopicsAlterCommand(env *environment) *cobra.Command {
 		if partitions == 0 && len(config) == 0 {
 			return usagef("nothing to change: use --partitions or --config")
 		}
-		var info topicInfo
-		if err := retryControl(ctx, func() (err error) {
-			info, err = c.alterTopic(ctx, topic, topicChange{Partitions: partitions, Config: config})
-			return err
-		}); err != nil {
+		info, err := c.AlterTopic(ctx, topic, client.TopicSettings{Partitions: partitions, Config: config})
+		if err != nil {
 			return err
 		}
 		if f.json {
@@ -265,13 +246,11 @@ func newTopicsAlterCommand(env *environment) *cobra.Command {
 
 func newTopicsDeleteCommand(env *environment) *cobra.Command {
 	var f topicsFlags
-	return topicsCommand(env, "delete TOPIC", "Delete a topic with all of its records", &f, func(ctx context.Context, c *client, topic string) error {
-		// A repeat could hit a topic that was created again meanwhile.
-		err := newRetrier(controlRetryTimeout, nil).do(ctx, hadNoEffect, func() error { return c.deleteTopic(ctx, topic) })
-		if err != nil {
+	return topicsCommand(env, "delete TOPIC", "Delete a topic with all of its records", &f, func(ctx context.Context, c *client.Client, topic string) error {
+		if err := c.DeleteTopic(ctx, topic); err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(env.out, "deleted topic %s\n", topic)
+		_, err := fmt.Fprintf(env.out, "deleted topic %s\n", topic)
 		return err
 	})
 }
@@ -280,7 +259,7 @@ func newTopicsTrimCommand(env *environment) *cobra.Command {
 	var f topicsFlags
 	var partition int32
 	var before string
-	cmd := topicsCommand(env, "trim TOPIC --before POSITION", "Drop the oldest records", &f, func(ctx context.Context, c *client, topic string) error {
+	cmd := topicsCommand(env, "trim TOPIC --before POSITION", "Drop the oldest records", &f, func(ctx context.Context, c *client.Client, topic string) error {
 		if before == "" {
 			return usagef("--before is needed")
 		}
@@ -291,8 +270,8 @@ func newTopicsTrimCommand(env *environment) *cobra.Command {
 		if at.kind == positionOffset && partition < 0 {
 			return usagef("an offset in --before needs --partition")
 		}
-		var info topicInfo
-		if err := retryControl(ctx, func() (err error) { info, err = c.topic(ctx, topic); return err }); err != nil {
+		info, err := c.GetTopic(ctx, topic)
+		if err != nil {
 			return err
 		}
 		if partition >= info.Partitions {
@@ -305,12 +284,13 @@ func newTopicsTrimCommand(env *environment) *cobra.Command {
 				return err
 			}
 			starts[p] = offset
-			return c.trim(ctx, topic, p, offset)
+			_, err = c.Trim(ctx, topic, p, offset)
+			return err
 		}
 		if partition < 0 {
 			err = eachPartition(ctx, info.Partitions, trim)
 		} else {
-			err = retryControl(ctx, func() error { return trim(ctx, partition) })
+			err = trim(ctx, partition)
 		}
 		if err != nil {
 			return err
@@ -332,14 +312,13 @@ func newTopicsTrimCommand(env *environment) *cobra.Command {
 	return cmd
 }
 
-// eachPartition calls each for all partitions, a few at a time, and repeats
-// what fails for a moment.
+// eachPartition calls each for all partitions, a few at a time.
 func eachPartition(ctx context.Context, partitions int32, each func(context.Context, int32) error) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(consumeParallel)
 	for p := range partitions {
 		group.Go(func() error {
-			if err := retryControl(ctx, func() error { return each(ctx, p) }); err != nil {
+			if err := each(ctx, p); err != nil {
 				return fmt.Errorf("partition %d: %w", p, err)
 			}
 			return nil

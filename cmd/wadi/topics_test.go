@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/wadilog/wadi/internal/recordbatch"
+
+	"github.com/wadilog/wadi/client"
 )
 
 func TestTopicsLifecycle(t *testing.T) {
@@ -48,8 +50,8 @@ func TestTopicsAsJSON(t *testing.T) {
 	s := &session{t: t, node: newFakeNode(t)}
 	s.must("topics", "create", "t", "--partitions", "2", "--config", "retention.ms=5")
 	s.node.put(t, "t", 1, recordbatch.None, numbered(0, 3))
-	var list []topicInfo
-	if err := json.Unmarshal([]byte(s.must("topics", "list", "--json")), &list); err != nil || len(list) != 1 || list[0].Name != "t" || list[0].Config["retention.ms"].String() != "5" {
+	var list []client.Topic
+	if err := json.Unmarshal([]byte(s.must("topics", "list", "--json")), &list); err != nil || len(list) != 1 || list[0].Name != "t" || list[0].Config["retention.ms"] != "5" {
 		t.Errorf("%+v, %v", list, err)
 	}
 	var d topicDescription

@@ -21,12 +21,15 @@ const (
 func (w *workload) audit(ctx context.Context, f *fleet, h *History) (int64, error) {
 	members := f.members()
 	logs := make([]PartitionLog, w.Partitions)
+	whole := false
 	// What is acknowledged with acks=1 gets into the log in its own time.
-	_, err := f.await(ctx, func(ctx context.Context) error {
+	_, err := f.awaitProgress(ctx, sizeOf(logs), func(ctx context.Context) error {
 		scratch := NewFindings()
+		whole = false
 		if err := w.readAll(ctx, members[0].client, logs); err != nil {
 			return err
 		}
+		whole = true
 		Check(h, logs, scratch)
 		for _, promise := range scratch.Broken() {
 			if promise == lost {
@@ -35,14 +38,14 @@ func (w *workload) audit(ctx context.Context, f *fleet, h *History) (int64, erro
 		}
 		return nil
 	})
-	if err != nil {
+	if err != nil || !whole { // a part of the log proves nothing of the rest
 		return 0, err
 	}
 	Check(h, logs, w.found)
 	w.observed.CheckAcknowledged(h)
 	for _, m := range members[1:] {
 		other := make([]PartitionLog, w.Partitions)
-		ok, err := f.await(ctx, func(ctx context.Context) error { return w.readAll(ctx, m.client, other) })
+		ok, err := f.awaitProgress(ctx, sizeOf(other), func(ctx context.Context) error { return w.readAll(ctx, m.client, other) })
 		if err != nil {
 			return 0, err
 		}
@@ -66,6 +69,16 @@ func (w *workload) audit(ctx context.Context, f *fleet, h *History) (int64, erro
 		records += int64(len(log.Records))
 	}
 	return records, ctx.Err()
+}
+
+// sizeOf counts the records that were read so far.
+func sizeOf(logs []PartitionLog) func() int64 {
+	return func() (n int64) {
+		for p := range logs {
+			n += int64(len(logs[p].Records))
+		}
+		return n
+	}
 }
 
 // readAll reads on in every partition up to its end. A log that is empty begins

@@ -32,19 +32,35 @@ func (f *fleet) waitReady(ctx context.Context) error {
 // await asks until done answers nil, and tells whether it did. What it says at the
 // end of liveWithin is noted as a broken promise. The error is that of ctx.
 func (f *fleet) await(ctx context.Context, done func(context.Context) error) (bool, error) {
-	inner, cancel := context.WithTimeout(ctx, liveWithin)
-	defer cancel()
+	return f.awaitProgress(ctx, func() int64 { return 0 }, done)
+}
+
+// awaitProgress is await for what takes as long as there is much of it: the
+// bound begins anew whenever there was progress within it.
+func (f *fleet) awaitProgress(ctx context.Context, progress func() int64, done func(context.Context) error) (bool, error) {
 	for {
-		err := done(inner)
-		if err == nil {
+		before := progress()
+		err := within(ctx, liveWithin, done)
+		switch {
+		case err == nil:
 			return true, nil
-		}
-		if pause(inner, liveEvery) != nil {
-			if ctx.Err() != nil {
-				return false, context.Cause(ctx)
-			}
+		case ctx.Err() != nil:
+			return false, context.Cause(ctx)
+		case progress() == before:
 			f.found.Add(live, "%s after faults stopped: %v", liveWithin, err)
 			return false, nil
+		}
+	}
+}
+
+// within asks until done answers nil, or returns its last answer.
+func within(ctx context.Context, bound time.Duration, done func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, bound)
+	defer cancel()
+	for {
+		err := done(ctx)
+		if err == nil || pause(ctx, liveEvery) != nil {
+			return err
 		}
 	}
 }

@@ -1,4 +1,6 @@
-package ingest
+// Package keyhash chooses the partition of a key, for nodes and clients alike: a
+// key must go to the same one whoever chooses.
+package keyhash
 
 import "encoding/binary"
 

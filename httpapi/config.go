@@ -64,6 +64,16 @@ type Config struct {
 	FetchBodyBytesMax  int64
 	// FetchWaitMax bounds max_wait_ms.
 	FetchWaitMax time.Duration
+
+	// SessionTimeout is the session timeout of a group's member that does not
+	// give one.
+	SessionTimeout time.Duration
+	// PollPartitionsMax bounds the partitions of a group's member that polls, and
+	// PollBodyBytesMax the body with its offsets. The latter also bounds a body of
+	// offsets alone.
+	PollPartitionsMax int
+	PollBodyBytesMax  int64
+
 	// DecompressedBytesMax bounds the records of one batch while it is decoded.
 	// It must not be less than what ingest accepts.
 	DecompressedBytesMax int
@@ -159,6 +169,9 @@ func DefaultConfig() Config {
 		FetchParallel:        8,
 		FetchBodyBytesMax:    512 << 10,
 		FetchWaitMax:         30 * time.Second,
+		SessionTimeout:       30 * time.Second,
+		PollPartitionsMax:    10_000,
+		PollBodyBytesMax:     4 << 20,
 		DecompressedBytesMax: 64 << 20,
 		DecodingBytesMax:     128 << 20,
 		FetchedBytesMax:      256 << 20,
@@ -216,6 +229,9 @@ func (c Config) Validate() error {
 		{"FetchParallel", int64(c.FetchParallel)},
 		{"FetchBodyBytesMax", c.FetchBodyBytesMax},
 		{"FetchWaitMax", int64(c.FetchWaitMax)},
+		{"SessionTimeout", int64(c.SessionTimeout)},
+		{"PollPartitionsMax", int64(c.PollPartitionsMax)},
+		{"PollBodyBytesMax", c.PollBodyBytesMax},
 		{"DecompressedBytesMax", int64(c.DecompressedBytesMax)},
 		{"DecodingBytesMax", c.DecodingBytesMax},
 		{"FetchedBytesMax", c.FetchedBytesMax},

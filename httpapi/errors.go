@@ -23,6 +23,8 @@ var (
 	kindInvalidParameter  = refused("invalid_parameter", 400, "A query or path parameter is malformed")
 	kindInvalidHeader     = refused("invalid_header", 400, "A request header is malformed")
 	kindInvalidTopicName  = refused("invalid_topic_name", 400, "The topic name is not allowed")
+	kindInvalidGroupName  = refused("invalid_group_name", 400, "The group name is not allowed")
+	kindInvalidMemberID   = refused("invalid_member_id", 400, "The member id is not allowed")
 	kindInvalidConfig     = refused("invalid_config", 400, "A topic setting is not allowed")
 	kindInvalidPartitions = refused("invalid_partitions", 400, "The number of partitions is not allowed")
 	kindInvalidBody       = refused("invalid_body", 400, "The body ended early or is wrongly framed")
@@ -46,6 +48,7 @@ var (
 	kindUnknownProducer  = refused("unknown_producer_id", 403, "The producer id was never given out, or has expired")
 	kindNotFound         = refused("not_found", 404, "There is no such resource")
 	kindTopicNotFound    = refused("topic_not_found", 404, "There is no such topic")
+	kindGroupNotFound    = refused("group_not_found", 404, "There is no such group")
 	kindPartNotFound     = refused("partition_not_found", 404, "There is no such partition")
 	kindMethodNotAllowed = refused("method_not_allowed", 405, "The resource does not have this method")
 	kindNotAcceptable    = refused("not_acceptable", 406, "None of the acceptable media types is offered")
@@ -53,20 +56,26 @@ var (
 	kindTopicExists      = refused("topic_exists", 409, "The topic exists with other settings")
 	kindPartitionsShrink = refused("partitions_shrink", 409, "Partitions cannot become fewer")
 	kindOutOfOrder       = refused("out_of_order_sequence", 409, "The producer's sequence has a gap")
+	kindRebalance        = retry(refused("rebalance_in_progress", 409, "The member's partitions have changed"))
+	kindGroupStrategy    = refused("group_strategy_mismatch", 409, "The group has another strategy")
+	kindGroupNotEmpty    = refused("group_not_empty", 409, "The group has members")
 	kindFeatureLevel     = refused("feature_level_too_low", 409, "The catalog's feature level is too low")
 	kindOffsetTrimmed    = refused("offset_below_start", 410, "The records at this offset are gone")
+	kindMemberFenced     = refused("member_fenced", 410, "The member is not in the group any more")
 	kindOffsetMismatch   = refused("offset_mismatch", 412, "The first record would not get the expected offset")
 	kindTokenMismatch    = refused("fencing_token_mismatch", 412, "The partition has another fencing token")
 	kindBodyTooLarge     = refused("body_too_large", 413, "The body is over the limit")
 	kindRecordTooLarge   = refused("record_too_large", 413, "A record is over the limit")
 	kindBatchTooLarge    = refused("batch_too_large", 413, "A record batch is over the limit")
 	kindTooManyRecords   = refused("too_many_records", 413, "The request holds too many records")
+	kindManyPartitions   = refused("too_many_partitions", 413, "The member has too many partitions")
 	kindMediaType        = refused("unsupported_media_type", 415, "The body's media type is not taken here")
 	kindContentEncoding  = refused("unsupported_content_encoding", 415, "The body's content encoding is not taken here")
 	kindOffsetAboveEnd   = retry(refused("offset_above_end", 416, "The offset is above the end"))
 
 	kindKeyReused   = refused("idempotency_key_reused", 422, "The idempotency key was used for another request")
 	kindTooManyKeys = retry(refused("too_many_idempotency_keys", 429, "Too many idempotency keys are remembered"))
+	kindGroupFull   = retry(refused("group_full", 429, "The group has as many members or topics as it may"))
 
 	kindOverloaded      = retry(refused("overloaded", 503, "The node cannot take the request at the moment"))
 	kindNotReady        = retry(refused("not_ready", 503, "The node is not ready"))
@@ -123,7 +132,7 @@ func toProblem(err error, retryAfter time.Duration) *problem {
 		}
 		return p
 	}
-	for _, convert := range []func(error) *problem{catalogProblem, batchProblem, ingestProblem, readProblem} {
+	for _, convert := range []func(error) *problem{groupProblem, catalogProblem, batchProblem, ingestProblem, readProblem} {
 		if p := convert(err); p != nil {
 			if p.status == http.StatusServiceUnavailable && p.retryAfter == 0 {
 				p.retryAfter = retryAfter
@@ -224,6 +233,42 @@ func catalogProblem(err error) *problem {
 		errors.Is(err, catalog.ErrObjectExists), errors.Is(err, catalog.ErrNotCommitted):
 		// The node's own business with the catalog; the client did nothing wrong.
 		return kindNotCommitted.newf("the catalog refused the node's commit; nothing was stored").because(err)
+	}
+	return nil
+}
+
+// groupFullRetryAfter is when to come back to a group that is full: members
+// leave, or are removed when they were silent for their session timeout.
+const groupFullRetryAfter = 10 * time.Second
+
+// groupFull says of what a group has as many as it may.
+func groupFull(what string, limit int64) *problem {
+	return kindGroupFull.newf("a group has at most %d %s", limit, what).with("limit", limit).after(groupFullRetryAfter)
+}
+
+func groupProblem(err error) *problem {
+	var (
+		rebalance *catalog.RebalanceError
+		above     *catalog.CommitOffsetError
+		invalid   *catalog.InvalidError
+	)
+	switch {
+	case errors.Is(err, catalog.ErrGroupNotFound):
+		return kindGroupNotFound.newf("the group does not exist")
+	case errors.Is(err, catalog.ErrGroupNotEmpty):
+		return kindGroupNotEmpty.newf("%v", catalog.ErrGroupNotEmpty)
+	case errors.Is(err, catalog.ErrGroupStrategy):
+		return kindGroupStrategy.newf("%v", catalog.ErrGroupStrategy)
+	case errors.Is(err, catalog.ErrGroupFull):
+		return groupFull("members", catalog.GroupMembersMax)
+	case errors.Is(err, catalog.ErrMemberFenced):
+		return kindMemberFenced.newf("%v; join again", catalog.ErrMemberFenced)
+	case errors.As(err, &rebalance):
+		return kindRebalance.newf("%v", rebalance).with("epoch", rebalance.Epoch)
+	case errors.As(err, &above):
+		return kindOffsetAboveEnd.newf("%v", above).with("end", int64(above.End))
+	case errors.As(err, &invalid) && (invalid.Reason == catalog.InvalidGroup || invalid.Reason == catalog.InvalidGroupOffset):
+		return kindInvalidJSON.newf("%v", invalid)
 	}
 	return nil
 }

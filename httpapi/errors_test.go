@@ -74,6 +74,18 @@ func TestEveryErrorHasItsProblem(t *testing.T) {
 		{catalog.ErrOrphanFloor, 503, "not_committed", true, true, nil},
 		{catalog.ErrObjectExists, 503, "not_committed", true, true, nil},
 
+		{catalog.ErrGroupNotFound, 404, "group_not_found", false, true, nil},
+		{catalog.ErrGroupNotEmpty, 409, "group_not_empty", false, true, nil},
+		{catalog.ErrGroupStrategy, 409, "group_strategy_mismatch", false, true, nil},
+		{catalog.ErrGroupFull, 429, "group_full", true, true, map[string]any{"limit": 1000.0}},
+		{catalog.ErrMemberFenced, 410, "member_fenced", false, true, nil},
+		{&catalog.RebalanceError{Epoch: 7}, 409, "rebalance_in_progress", true, true, map[string]any{"epoch": 7.0}},
+		{&catalog.CommitOffsetError{Index: 1, End: 9}, 416, "offset_above_end", true, true, map[string]any{"end": 9.0}},
+		{&catalog.CommitPartitionError{Err: catalog.ErrPartitionNotFound}, 404, "partition_not_found", false, true, nil},
+		{&catalog.InvalidError{Reason: catalog.InvalidGroup}, 400, "invalid_json", false, true, nil},
+		{&catalog.InvalidError{Reason: catalog.InvalidGroupOffset}, 400, "invalid_json", false, true, nil},
+		{fmt.Errorf("%w: %w", catalog.ErrNotConfirmed, catalog.ErrUnknownOutcome), 504, "outcome_unknown", true, false, nil},
+
 		{invalid(recordbatch.ErrTruncated), 400, "batch_truncated", false, true, map[string]any{"batch_pos": 7.0}},
 		{invalid(recordbatch.ErrMagic), 400, "batch_magic", false, true, nil},
 		{invalid(recordbatch.ErrCRC), 400, "batch_crc", false, true, nil},

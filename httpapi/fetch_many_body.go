@@ -23,30 +23,19 @@ func (m *manyFetch) parse() error {
 	if err := requireJSON(m.r); err != nil {
 		return err
 	}
-	text, err := m.readBody(m.s.cfg.FetchBodyBytesMax, m.hold)
+	text, err := m.readBody(m.s.cfg.FetchBodyBytesMax, m.memory.hold)
 	if err != nil {
 		return err
 	}
-	cfg := m.s.cfg
-	m.maxBytes, m.minBytes = cfg.FetchBytes, 1
+	m.useDefaults()
 	c := newCursor(text)
 	seen := false
 	err = c.object(func(name string) error {
-		switch name {
-		case "partitions":
+		if name == "partitions" {
 			seen = true
 			return m.parseParts(c)
-		case "max_bytes":
-			return c.into(&m.maxBytes, 1, cfg.FetchBytesMax)
-		case "min_bytes":
-			return c.into(&m.minBytes, 0, cfg.FetchBytesMax)
-		case "max_wait_ms":
-			var ms int
-			err := c.into(&ms, 0, int(cfg.FetchWaitMax.Milliseconds()))
-			m.maxWait = time.Duration(ms) * time.Millisecond
-			return err
 		}
-		return c.unknown(name)
+		return m.parseLimit(c, name)
 	})
 	if err == nil {
 		err = c.end()
@@ -59,7 +48,30 @@ func (m *manyFetch) parse() error {
 	case len(m.parts) == 0:
 		return kindInvalidJSON.newf("partitions is empty")
 	}
-	m.maxBytes = min(m.maxBytes, int(cfg.FetchedBytesMax/answerShare))
+	return m.checkLimits()
+}
+
+func (m *manyFetch) useDefaults() { m.maxBytes, m.minBytes = m.s.cfg.FetchBytes, 1 }
+
+// parseLimit reads one of the members that hold for all partitions together.
+func (m *manyFetch) parseLimit(c *cursor, name string) error {
+	cfg := m.s.cfg
+	switch name {
+	case "max_bytes":
+		return c.into(&m.maxBytes, 1, cfg.FetchBytesMax)
+	case "min_bytes":
+		return c.into(&m.minBytes, 0, cfg.FetchBytesMax)
+	case "max_wait_ms":
+		var ms int
+		err := c.into(&ms, 0, int(cfg.FetchWaitMax.Milliseconds()))
+		m.maxWait = time.Duration(ms) * time.Millisecond
+		return err
+	}
+	return c.unknown(name)
+}
+
+func (m *manyFetch) checkLimits() error {
+	m.maxBytes = min(m.maxBytes, int(m.s.cfg.FetchedBytesMax/answerShare))
 	if m.minBytes > m.maxBytes {
 		return kindInvalidJSON.newf("min_bytes must not be over max_bytes")
 	}
@@ -67,11 +79,7 @@ func (m *manyFetch) parse() error {
 }
 
 func (m *manyFetch) parseParts(c *cursor) error {
-	type place struct {
-		topic     string
-		partition int32
-	}
-	named := map[place]bool{}
+	named := map[namedPartition]bool{}
 	limit := m.s.cfg.FetchPartitionsMax
 	return c.array(func(i int) error {
 		if i == limit {
@@ -81,11 +89,10 @@ func (m *manyFetch) parseParts(c *cursor) error {
 		if err != nil {
 			return err
 		}
-		at := place{p.name, p.partition}
-		if named[at] {
+		if named[p.namedPartition] {
 			return c.wrong("names a partition that is named before")
 		}
-		named[at] = true
+		named[p.namedPartition] = true
 		m.parts = append(m.parts, p)
 		return nil
 	})
@@ -93,41 +100,52 @@ func (m *manyFetch) parseParts(c *cursor) error {
 
 func (m *manyFetch) parsePart(c *cursor) (*partFetch, error) {
 	p := &partFetch{}
-	seen := map[string]bool{}
-	err := c.object(func(name string) error {
-		seen[name] = true
+	err := c.partition(&p.namedPartition, func(name string) error {
 		switch name {
-		case "topic":
-			raw, err := c.value()
-			if err != nil {
-				return err
-			}
-			text, err := c.unquote(nil, raw)
-			if err != nil {
-				return err
-			}
-			p.name = string(text)
-			return checkTopicName(p.name)
-		case "partition":
-			n, err := c.integer(0, math.MaxInt32)
-			p.partition = int32(n)
-			return err
 		case "offset":
 			return p.parseOffset(c)
 		case "max_bytes":
 			return c.into(&p.maxBytes, 1, m.s.cfg.FetchBytesMax)
 		}
 		return c.unknown(name)
+	}, "offset")
+	return p, err
+}
+
+// namedPartition is a partition as requests and answers name it.
+type namedPartition struct {
+	name      string // of the topic
+	partition int32
+}
+
+// partition reads an object that names a partition; member reads its other
+// members, of which those in needed must be there.
+func (c *cursor) partition(at *namedPartition, member func(name string) error, needed ...string) error {
+	seen := map[string]bool{}
+	err := c.object(func(name string) (err error) {
+		seen[name] = true
+		switch name {
+		case "topic":
+			if at.name, err = c.text(); err != nil {
+				return err
+			}
+			return checkTopicName(at.name)
+		case "partition":
+			n, err := c.integer(0, math.MaxInt32)
+			at.partition = int32(n)
+			return err
+		}
+		return member(name)
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	for _, name := range []string{"topic", "partition", "offset"} {
+	for _, name := range append([]string{"topic", "partition"}, needed...) {
 		if !seen[name] {
-			return nil, c.wrong("must have a member " + name)
+			return c.wrong("must have a member " + name)
 		}
 	}
-	return p, nil
+	return nil
 }
 
 func (p *partFetch) parseOffset(c *cursor) error {

@@ -55,10 +55,7 @@ func (t *recordText) records(ctx context.Context, a fetchAnswer, encode func(buf
 			}
 			t.buf = encode(t.buf, r, next == a.from)
 			next = r.Offset + 1
-			if len(t.buf) < encodeBufferLen/2 {
-				return nil
-			}
-			return t.flush()
+			return t.flushIfFull()
 		})
 		if err = undecodable(err, next); err != nil && err != errEnough {
 			return err
@@ -70,6 +67,14 @@ func (t *recordText) records(ctx context.Context, a fetchAnswer, encode func(buf
 	}
 	t.s.metrics.records.WithLabelValues("fetch").Add(float64(a.next - a.from))
 	return nil
+}
+
+// flushIfFull sends what was gathered, if that is enough.
+func (t *recordText) flushIfFull() error {
+	if len(t.buf) < encodeBufferLen/2 {
+		return nil
+	}
+	return t.flush()
 }
 
 func (t *recordText) flush() error {

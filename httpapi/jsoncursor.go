@@ -124,6 +124,16 @@ func (c *cursor) unquote(dst []byte, raw jsontext.Value) ([]byte, error) {
 	return dst, nil
 }
 
+// text reads a string.
+func (c *cursor) text() (string, error) {
+	raw, err := c.value()
+	if err != nil {
+		return "", err
+	}
+	text, err := c.unquote(nil, raw)
+	return string(text), err
+}
+
 // base64 appends the bytes of a JSON string in standard base64, with padding, to dst.
 func (c *cursor) base64(dst []byte, raw jsontext.Value) ([]byte, error) {
 	begin := len(dst)

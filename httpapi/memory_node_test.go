@@ -38,6 +38,10 @@ type memoryNode struct {
 	confirms  int
 	unconfirm error // what Confirm fails with
 
+	refusal  func(catalog.Edit) error // called for each Propose, with mu held, if not nil
+	keeps    int                      // calls of KeepMember
+	failKeep func(n int) error        // called for the n-th, with mu held, if not nil
+
 	ending    chan struct{}             // closed when waits end
 	fetches   int                       // calls of Fetch
 	failFetch func(n int) error         // called for the n-th Fetch, if not nil
@@ -91,7 +95,33 @@ func (m *memoryNode) Confirm(context.Context) (*catalog.State, error) {
 func (m *memoryNode) Propose(_ context.Context, e catalog.Edit) (catalog.Result, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.refusal != nil {
+		if err := m.refusal(e); err != nil {
+			return catalog.Result{}, err
+		}
+	}
 	return m.apply(e), nil
+}
+
+// refuse makes edits fail for which refusal returns an error.
+func (m *memoryNode) refuse(refusal func(catalog.Edit) error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.refusal = refusal
+}
+
+// failKeeps makes heartbeats fail, from the next on, which is the first.
+func (m *memoryNode) failKeeps(fail func(n int) error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.failKeep, m.keeps = fail, 0
+}
+
+// kept returns how many heartbeats came.
+func (m *memoryNode) kept() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.keeps
 }
 
 // apply wants mu held.
@@ -101,6 +131,35 @@ func (m *memoryNode) apply(e catalog.Edit) catalog.Result {
 	close(m.changed)
 	m.changed = make(chan struct{})
 	return result
+}
+
+// KeepMember counts heartbeats; leases do not end here by themselves.
+func (m *memoryNode) KeepMember(_ context.Context, group, member string, epoch int64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.keeps++
+	if m.failKeep != nil {
+		if err := m.failKeep(m.keeps); err != nil {
+			return err
+		}
+	}
+	return catalog.Apply(m.state, catalog.KeepMember{Group: group, Member: member, Epoch: epoch}).Err
+}
+
+func (m *memoryNode) WaitMember(ctx context.Context, group, member string, epoch int64) error {
+	for {
+		m.mu.Lock()
+		wait, g := m.changed, m.state.Group(group)
+		m.mu.Unlock()
+		if g == nil || g.Member(member) == nil || g.Member(member).Epoch != epoch {
+			return nil
+		}
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 type memoryReservation struct {

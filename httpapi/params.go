@@ -170,3 +170,21 @@ func (x *exchange) topicParam() (string, error) {
 	}
 	return name, checkTopicName(name)
 }
+
+// groupParam returns the group name in a path.
+func (x *exchange) groupParam() (string, error) {
+	name, err := x.pathParam("group")
+	if err != nil {
+		return "", err
+	}
+	return name, checkGroupName(name)
+}
+
+// memberParam returns the member id in a path.
+func (x *exchange) memberParam() (string, error) {
+	id, err := x.pathParam("member")
+	if err != nil {
+		return "", err
+	}
+	return id, checkMemberID(id)
+}

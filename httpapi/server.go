@@ -54,6 +54,10 @@ type Topics interface {
 	Recent(ctx context.Context) (*catalog.State, error)
 	Confirm(ctx context.Context) (*catalog.State, error)
 	Propose(ctx context.Context, e catalog.Edit) (catalog.Result, error)
+	// KeepMember renews the lease of a group's member.
+	KeepMember(ctx context.Context, group, member string, epoch int64) error
+	// WaitMember returns nil once the member is gone or has another epoch.
+	WaitMember(ctx context.Context, group, member string, epoch int64) error
 }
 
 // Health tells whether the node should get requests.
@@ -164,6 +168,15 @@ func (s *Server) routes(metrics http.Handler) chi.Router {
 	r.Get("/v1/topics/{topic}/partitions/{partition}/fence", s.handle(s.getFence))
 	r.Put("/v1/topics/{topic}/partitions/{partition}/fence", s.handleBody(s.setFence))
 	r.Post(fetchPath, s.handleBody(s.fetchMany))
+	r.Get("/v1/groups", s.handle(s.listGroups))
+	r.Get("/v1/groups/{group}", s.handle(s.describeGroup))
+	r.Delete("/v1/groups/{group}", s.handle(s.deleteGroup))
+	r.Get("/v1/groups/{group}/offsets", s.handle(s.groupOffsets))
+	r.Put("/v1/groups/{group}/offsets", s.handleBody(s.setGroupOffsets))
+	r.Post("/v1/groups/{group}/members", s.handleBody(s.joinGroup))
+	r.Delete("/v1/groups/{group}/members/{member}", s.handle(s.leaveGroup))
+	r.Post("/v1/groups/{group}/members/{member}:heartbeat", s.handleBody(s.heartbeat))
+	r.Post("/v1/groups/{group}/members/{member}:poll", s.handleBody(s.pollGroup))
 	r.Post("/v1/producers", s.handleBody(s.allocateProducer))
 	return r
 }

@@ -9,17 +9,26 @@ import (
 const topicNameLenMax = catalog.TopicNameLenMax
 
 // checkTopicName tells what is wrong with a topic's name.
-func checkTopicName(name string) error {
+func checkTopicName(name string) error { return checkName(name, "topic name", kindInvalidTopicName) }
+
+// checkGroupName tells what is wrong with a consumer group's name. It may look
+// like a topic's.
+func checkGroupName(name string) error { return checkName(name, "group name", kindInvalidGroupName) }
+
+// checkMemberID tells what is wrong with the id of a group's member.
+func checkMemberID(id string) error { return checkName(id, "member id", kindInvalidMemberID) }
+
+func checkName(name, what string, k kind) error {
 	switch {
 	case name == "":
-		return kindInvalidTopicName.newf("a topic name must not be empty")
+		return k.newf("a %s must not be empty", what)
 	case len(name) > topicNameLenMax:
-		return kindInvalidTopicName.newf("a topic name has at most %d characters, not %d", topicNameLenMax, len(name)).
+		return k.newf("a %s has at most %d characters, not %d", what, topicNameLenMax, len(name)).
 			with("limit", int64(topicNameLenMax))
 	case name == "." || name == "..":
-		return kindInvalidTopicName.newf("%q cannot be a topic name", name)
+		return k.newf("%q cannot be a %s", name, what)
 	case !catalog.ValidTopicName(name):
-		return kindInvalidTopicName.newf("%q holds a character other than A-Z a-z 0-9 . _ -", name)
+		return k.newf("%q holds a character other than A-Z a-z 0-9 . _ -", name)
 	}
 	return nil
 }

@@ -92,20 +92,56 @@ func (s *Server) withTopic(ctx context.Context, t *catalog.Topic, use func(*cata
 	return use(now)
 }
 
-func (s *Server) listTopics(x *exchange) error {
+// page is which part of a listing is asked for.
+type page struct {
+	prefix, after string
+	size          int
+}
+
+// page reads the query of a listing of things that are named like topics.
+func (x *exchange) page(what string) (page, error) {
 	q := parseQuery(x.r)
 	prefix, _ := q.take("prefix")
-	size := q.integer("page_size", int64(s.cfg.PageSize), 1, int64(s.cfg.PageSizeMax))
+	size := q.integer("page_size", int64(x.s.cfg.PageSize), 1, int64(x.s.cfg.PageSizeMax))
 	token, _ := q.take("page_token")
 	if err := q.done(); err != nil {
-		return err
+		return page{}, err
 	}
 	if len(prefix) > topicNameLenMax || !topicNameCharacters(prefix) {
-		return parameterf("prefix", "is not the beginning of a topic name")
+		return page{}, parameterf("prefix", "is not the beginning of a %s name", what)
 	}
 	after, err := base64.RawURLEncoding.Strict().DecodeString(token)
 	if err != nil || len(after) > topicNameLenMax || !topicNameCharacters(string(after)) {
-		return parameterf("page_token", "was not given out by this API")
+		return page{}, parameterf("page_token", "was not given out by this API")
+	}
+	return page{prefix: prefix, after: string(after), size: int(size)}, nil
+}
+
+// appendPage appends {"list":[…],"next_page_token":…} of what list returns; it
+// is asked for one more than the page holds, which tells whether there is another.
+func appendPage[T any](dst []byte, p page, name string, list func(prefix, after string, limit int) []T, nameOf func(T) string, appendOne func([]byte, T) []byte) []byte {
+	found := list(p.prefix, p.after, p.size+1)
+	next := ""
+	if len(found) > p.size {
+		found = found[:p.size]
+		next = base64.RawURLEncoding.EncodeToString([]byte(nameOf(found[p.size-1])))
+	}
+	dst = appendJSONString(append(dst, '{'), name)
+	dst = append(dst, ":["...)
+	for i, one := range found {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = appendOne(dst, one)
+	}
+	dst = append(dst, `],"next_page_token":`...)
+	return append(appendJSONString(dst, next), "}\n"...)
+}
+
+func (s *Server) listTopics(x *exchange) error {
+	p, err := x.page("topic")
+	if err != nil {
+		return err
 	}
 	ctx, cancel := x.working()
 	defer cancel()
@@ -113,22 +149,7 @@ func (s *Server) listTopics(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	topics := view.Topics(prefix, string(after), int(size)+1) // one more tells whether there is another page
-	next := ""
-	if len(topics) > int(size) {
-		topics = topics[:size]
-		next = base64.RawURLEncoding.EncodeToString([]byte(topics[size-1].Name))
-	}
-	text := []byte(`{"topics":[`)
-	for i, t := range topics {
-		if i > 0 {
-			text = append(text, ',')
-		}
-		text = appendTopic(text, t)
-	}
-	text = append(text, `],"next_page_token":`...)
-	text = appendJSONString(text, next)
-	x.answer(http.StatusOK, append(text, "}\n"...))
+	x.answer(http.StatusOK, appendPage(nil, p, "topics", view.Topics, func(t *catalog.Topic) string { return t.Name }, appendTopic))
 	return nil
 }
 
@@ -272,8 +293,7 @@ func (s *Server) deleteTopic(x *exchange) error {
 	if result.Err != nil {
 		return result.Err
 	}
-	x.w.Header().Set("Cache-Control", "no-store")
-	x.w.WriteHeader(http.StatusNoContent)
+	x.noContent()
 	return nil
 }
 

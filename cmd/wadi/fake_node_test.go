@@ -31,6 +31,7 @@ type fakeNode struct {
 
 	mu           sync.Mutex
 	topics       map[string]*fakeTopic
+	groups       map[string]*fakeGroup
 	order        []string
 	nextProducer int64
 	produced     int // requests to produce
@@ -88,7 +89,7 @@ type fakeAppend struct {
 
 func newFakeNode(t *testing.T) *fakeNode {
 	t.Helper()
-	n := &fakeNode{topics: map[string]*fakeTopic{}, nextProducer: 1000, inFlight: map[int32]int{}, listener: newPipeListener()}
+	n := &fakeNode{topics: map[string]*fakeTopic{}, groups: map[string]*fakeGroup{}, nextProducer: 1000, inFlight: map[int32]int{}, listener: newPipeListener()}
 	mux := http.NewServeMux()
 	mux.HandleFunc("PUT /v1/topics/{t}", n.create)
 	mux.HandleFunc("PATCH /v1/topics/{t}", n.alter)
@@ -101,6 +102,7 @@ func newFakeNode(t *testing.T) *fakeNode {
 	mux.HandleFunc("POST /v1/topics/{t}/records", n.produceNothing)
 	mux.HandleFunc("POST /v1/topics/{t}/partitions/{p}/records", n.produce)
 	mux.HandleFunc("GET /v1/topics/{t}/partitions/{p}/records", n.fetch)
+	n.handleGroups(mux)
 	n.server = &http.Server{Handler: mux}
 	done := make(chan struct{})
 	go func() {

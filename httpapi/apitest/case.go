@@ -7,6 +7,8 @@ type Case struct {
 	// Path of the request as it goes over the wire. $T is a topic with two
 	// partitions; partition 0 has the offsets 1 to 3, so that 0 is below its
 	// start and 4 is its end. $S is a topic with max.message.bytes of 1000.
+	// $G is a group with one member, m, of epoch $E, which has all of $T. They stand
+	// for the same in a body of JSON.
 	Path   string
 	Header []string // lines, as in "Accept: text/html"
 	// Body is sent with its length; with Chunked in chunks, without it.
@@ -50,7 +52,7 @@ func Cases() []Case {
 	var all []Case
 	for _, group := range [][]Case{
 		topicCases(), jsonCases(), recordCases(), lineCases(), batchCases(), rawCases(),
-		conditionCases(), fenceCases(), fetchCases(), streamCases(), fetchManyCases(), routeCases(), bodyCases(), encodingCases(),
+		conditionCases(), fenceCases(), fetchCases(), streamCases(), fetchManyCases(), groupCases(), routeCases(), bodyCases(), encodingCases(),
 	} {
 		all = append(all, group...)
 	}
@@ -466,7 +468,6 @@ func routeCases() []Case {
 		none("GET", "/v1/topics/a/b"),
 		none("POST", "/v1/fetch/"),
 		wrong("GET", "/v1/fetch", "POST"),
-		none("GET", "/v1/groups/g/offsets"),
 		none("GET", "//v1/topics"),
 		wrong("GET", "/v1/topics/$T/records", "POST"),
 		wrong("POST", "/v1/topics", "GET, HEAD"),

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,7 +28,7 @@ func Run(t *testing.T, baseURL string) {
 		t.Fatal(err)
 	}
 	suffix := fmt.Sprintf("%016x", rand.Uint64())
-	r := &runner{base: base, topic: "apitest-" + suffix, small: "apitest-small-" + suffix, large: make(chan struct{}, largeAtOnce)}
+	r := &runner{base: base, topic: "apitest-" + suffix, small: "apitest-small-" + suffix, group: "apitest-" + suffix, large: make(chan struct{}, largeAtOnce)}
 	r.setUp(t)
 	before := r.ends(t)
 	t.Run("cases", func(t *testing.T) {
@@ -39,20 +40,23 @@ func Run(t *testing.T, baseURL string) {
 		}
 	})
 	if after := r.ends(t); after != before {
-		t.Errorf("bad requests left records behind: offsets were %s and are %s", before, after)
+		t.Errorf("bad requests left something behind: it was %s and is %s", before, after)
 	}
 	for _, name := range []string{"new", "unknown"} {
 		r.simple(t, "GET", "/v1/topics/"+name, "", http.StatusNotFound)
+		r.simple(t, "GET", "/v1/groups/"+name, "", http.StatusNotFound)
 	}
+	r.simple(t, "DELETE", "/v1/groups/"+r.group+"/members/m", "", http.StatusNoContent)
 	for _, name := range []string{r.topic, r.small} {
 		r.simple(t, "DELETE", "/v1/topics/"+name, "", http.StatusNoContent)
 	}
 }
 
 type runner struct {
-	base         *url.URL
-	topic, small string
-	large        chan struct{} // has a place for each case that is sent now and refused for its size
+	base                *url.URL
+	topic, small, group string
+	epoch               string        // of the group's member
+	large               chan struct{} // has a place for each case that is sent now and refused for its size
 }
 
 // largeAtOnce is how many cases that are refused for their size are sent at the
@@ -68,6 +72,17 @@ func (r *runner) setUp(t *testing.T) {
 		r.simple(t, "POST", "/v1/topics/"+r.topic+"/partitions/0/records", "record", http.StatusOK)
 	}
 	r.simple(t, "DELETE", "/v1/topics/"+r.topic+"/partitions/0/records?before=1", "", http.StatusOK)
+	var member struct {
+		Epoch json.Number `json:"epoch"`
+	}
+	// Epochs begin at 1, and there are to be older ones.
+	for _, status := range []int{http.StatusCreated, http.StatusOK} {
+		text := r.simple(t, "POST", "/v1/groups/"+r.group+"/members", `{"member_id":"m","session_timeout_ms":1800000,"topics":["`+r.topic+`"]}`, status)
+		if err := json.Unmarshal([]byte(text), &member); err != nil {
+			t.Fatalf("%v: %s", err, text)
+		}
+	}
+	r.epoch = member.Epoch.String()
 }
 
 // simple sends a good request and returns the answer's body.
@@ -93,13 +108,14 @@ func (r *runner) simple(t *testing.T, method, path, body string, status int) str
 	return string(text)
 }
 
+// ends is what bad requests must not change.
 func (r *runner) ends(t *testing.T) string {
 	t.Helper()
 	var all []string
 	for _, partition := range []string{r.topic + "/partitions/0", r.topic + "/partitions/1", r.small + "/partitions/0"} {
 		all = append(all, strings.TrimSpace(r.simple(t, "GET", "/v1/topics/"+partition+"/offsets", "", http.StatusOK)))
 	}
-	return strings.Join(all, " ")
+	return strings.Join(append(all, r.simple(t, "GET", "/v1/groups/"+r.group, "", http.StatusOK)), " ")
 }
 
 // run sends a case as it is described: no HTTP client would send all of them.
@@ -171,12 +187,17 @@ func (r *runner) next(t *testing.T, conn net.Conn, in *bufio.Reader, sent chan s
 }
 
 func (r *runner) encode(c Case, method string) (string, []byte) {
-	path := strings.NewReplacer("$T", r.topic, "$S", r.small).Replace(c.Path)
+	names := strings.NewReplacer("$T", r.topic, "$S", r.small, "$G", r.group, "$E", r.epoch)
+	path := names.Replace(c.Path)
 	lines := []string{method + " " + path + " HTTP/1.1", "Host: " + r.base.Host}
 	lines = append(lines, c.Header...)
 	var body []byte
 	if c.Body != nil {
 		body = c.Body()
+	}
+	encoded := func(line string) bool { return strings.HasPrefix(line, "Content-Encoding:") }
+	if slices.Contains(c.Header, asJSON) && !slices.ContainsFunc(c.Header, encoded) {
+		body = []byte(names.Replace(string(body)))
 	}
 	switch {
 	case len(c.Framing) > 0:
@@ -233,7 +254,7 @@ func check(t *testing.T, c Case, res *http.Response, text []byte) {
 	if detail, _ := p["detail"].(string); !strings.Contains(detail, c.Detail) {
 		t.Errorf("detail %q without %q", detail, c.Detail)
 	}
-	retryable := c.Status == http.StatusRequestTimeout || c.Status == http.StatusRequestedRangeNotSatisfiable
+	retryable := c.Status == http.StatusRequestTimeout || c.Status == http.StatusRequestedRangeNotSatisfiable || c.Code == "rebalance_in_progress"
 	if p["retryable"] != retryable {
 		t.Errorf("retryable is %v", p["retryable"])
 	}

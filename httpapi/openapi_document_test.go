@@ -179,10 +179,11 @@ func (d *apiDocument) find(method, escapedPath string) (docOperation, map[string
 		values := map[string]string{}
 		same := true
 		for i, name := range names {
-			if strings.HasPrefix(name, "{") {
-				value, err := url.PathUnescape(parts[i])
-				values[strings.Trim(name, "{}")] = value
-				same = same && err == nil && value != ""
+			if parameter, verb, ok := strings.Cut(strings.TrimPrefix(name, "{"), "}"); ok {
+				text, found := strings.CutSuffix(parts[i], verb)
+				value, err := url.PathUnescape(text)
+				values[parameter] = value
+				same = same && found && err == nil && value != ""
 				continue
 			}
 			same = same && name == parts[i]

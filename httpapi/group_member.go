@@ -153,7 +153,9 @@ func (s *Server) joinGroup(x *exchange) error {
 	m := membership{group, edit.Member, result.Epoch}
 	member := m.in(view)
 	if member == nil {
-		return m.changed(view)
+		told := m.changed(view)
+		told.noSideEffects = false // whoever was the member before is fenced all the same
+		return told
 	}
 	status := http.StatusOK
 	if result.Created {

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/wadilog/wadi/catalog"
 )
@@ -114,6 +116,36 @@ func TestJoin(t *testing.T) {
 	}
 	a.exact(404, `{"type":"/problems/topic-not-found","title":"There is no such topic","status":404,"detail":"topic none does not exist","code":"topic_not_found","retryable":false,"no_side_effects":true,"topic":"none"}`,
 		a.post("/v1/groups/g/members", `{"topics":["none"]}`))
+}
+
+// Of many that join under one id one stays. Who was overtaken before the answer
+// is told that the join had effects.
+func TestJoinOvertaken(t *testing.T) {
+	a := newTestAPI(t, nil)
+	a.topic("1")
+	deadline := time.Now().Add(30 * time.Second)
+	for overtaken := 0; overtaken == 0; {
+		if time.Now().After(deadline) {
+			t.Fatal("no join was overtaken")
+		}
+		answers := make([]answer, 32)
+		var all sync.WaitGroup
+		for i := range answers {
+			all.Go(func() { answers[i] = a.join("m") })
+		}
+		all.Wait()
+		for _, got := range answers {
+			switch {
+			case got.status == 410:
+				overtaken++
+				if body := string(got.body); !strings.Contains(body, `"code":"member_fenced","retryable":false,"no_side_effects":false`) {
+					t.Errorf("%s", body)
+				}
+			case got.status != 200 && got.status != 201:
+				t.Errorf("%d %s", got.status, got.body)
+			}
+		}
+	}
 }
 
 func TestJoinCreatesTopics(t *testing.T) {

@@ -36,7 +36,7 @@ type groupPoll struct {
 	session time.Duration // the member's session timeout
 	kept    time.Time     // when the lease was renewed last, at the latest
 
-	committed, acknowledged bool // what was carried out
+	committed, acknowledged, anchored bool // what was carried out
 }
 
 // provenFor is how long after the leader was asked an answer may go out without
@@ -67,7 +67,7 @@ func (s *Server) pollGroup(x *exchange) error {
 
 // withEffects tells what was carried out before the poll failed.
 func (p *groupPoll) withEffects(err error) error {
-	if !p.committed && !p.acknowledged {
+	if !p.committed && !p.acknowledged && !p.anchored {
 		return err
 	}
 	told := toProblem(err, p.s.cfg.RetryAfter)
@@ -112,16 +112,42 @@ func (p *groupPoll) commit(ctx context.Context) error {
 	}
 	edit := catalog.CommitOffsets{Group: p.group, Member: p.id, Epoch: p.epoch}
 	if err := p.s.commitOffsets(ctx, edit, p.commits); err != nil {
-		// A topic that is not there any more may be why the assignment changed;
-		// then that is what the member has to know.
-		if namesUnknown(err) {
-			if _, _, found := p.s.find(ctx, p.membership); found != nil {
-				return found
-			}
-		}
-		return p.s.refused(ctx, p.membership, err)
+		return p.refusedCommit(ctx, err)
 	}
 	p.committed = true
+	return nil
+}
+
+// refusedCommit is what the member gets to know of a commit that was refused. A
+// topic that is not there any more may be why the assignment changed; then that
+// is it.
+func (p *groupPoll) refusedCommit(ctx context.Context, err error) error {
+	if namesUnknown(err) {
+		if _, _, found := p.s.find(ctx, p.membership); found != nil {
+			return found
+		}
+	}
+	return p.s.refused(ctx, p.membership, err)
+}
+
+// anchor commits the end as it is now in the partitions in which the member begins
+// there. Otherwise the next poll would begin at a later end, and so would the next
+// member that gets the partition: nobody would read what came in between.
+func (p *groupPoll) anchor(ctx context.Context) error {
+	edit := catalog.CommitOffsets{Group: p.group, Member: p.id, Epoch: p.epoch}
+	for _, part := range p.parts {
+		if part.start == startLatest {
+			edit.Offsets = append(edit.Offsets, catalog.GroupOffset{Partition: part.at.Partition, Offset: part.at.Offset})
+		}
+	}
+	if len(edit.Offsets) == 0 {
+		return nil
+	}
+	slices.SortFunc(edit.Offsets, func(a, b catalog.GroupOffset) int { return comparePartitions(a.Partition, b.Partition) })
+	if _, err := p.s.propose(ctx, edit); err != nil {
+		return p.refusedCommit(ctx, err)
+	}
+	p.anchored = true
 	return nil
 }
 
@@ -178,7 +204,7 @@ func (p *groupPoll) read(ctx context.Context) error {
 	return err
 }
 
-// begin finds out where to begin in each partition.
+// begin settles where to begin in each partition.
 func (p *groupPoll) begin(ctx context.Context) error {
 	at := make(map[catalog.TopicPartition]catalog.Offset, len(p.positions))
 	for i := range p.positions {
@@ -223,7 +249,7 @@ func (p *groupPoll) begin(ctx context.Context) error {
 			p.parts = append(p.parts, part)
 		}
 	}
-	return nil
+	return p.anchor(ctx)
 }
 
 // place finds out where to begin in one partition.

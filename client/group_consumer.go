@@ -114,6 +114,27 @@ func (g *GroupConsumer) Seek(topic string, partition int32, offset int64) error 
 	return nil
 }
 
+// Rewind gives records back that Poll returned last: they do not count as processed
+// and come again. Those of a partition must be the last ones of it.
+func (g *GroupConsumer) Rewind(records []Record) error {
+	back := map[place]int64{}
+	for i := range records {
+		p := records[i].place()
+		after, out := g.handed[p]
+		if !out || records[i].Offset >= after {
+			return invalidArgument("a record is not one of those that Poll returned last")
+		}
+		if first, ok := back[p]; !ok || records[i].Offset < first {
+			back[p] = records[i].Offset
+		}
+	}
+	g.dropBuffer()
+	for p, offset := range back {
+		g.handed[p], g.positions[p] = offset, offset
+	}
+	return nil
+}
+
 // Poll returns the next records, none if there are none for Config.Wait. Those that
 // it returned before count as processed. Heartbeats go on while they are being
 // worked on, but not beyond ctx or ProcessTimeout.

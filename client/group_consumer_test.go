@@ -171,6 +171,7 @@ func TestGroupRebalanceBetweenRecords(t *testing.T) {
 			seen += fmt.Sprintf(" %d/%d", r.Partition, r.Offset)
 			if seen == " 0/0 0/1 1/0" {
 				time.Sleep(11 * time.Second) // a heartbeat is told
+				synctest.Wait()
 				if !g.Owns("t", 1) {
 					t.Error("the partition is not the member's before it lets go")
 				}
@@ -223,6 +224,7 @@ func TestGroupLeaseEnds(t *testing.T) {
 			break
 		}
 		wantPoll(t, s.asked[1], 1, offsets(0, 1), offsets(0, 1))
+		synctest.Wait()
 		if len(s.beats) < 8 || s.beats[0].Sub(s.beats[1]) < -3*time.Second {
 			t.Errorf("%d heartbeats", len(s.beats))
 		}
@@ -235,6 +237,7 @@ func TestGroupHeartbeats(t *testing.T) {
 	inGroup(t, GroupConfig{ProcessTimeout: 2 * time.Minute}, polls, func(t *testing.T, s *groupScript, g *GroupConsumer) {
 		polled(t, g)
 		time.Sleep(149 * time.Second)
+		synctest.Wait()
 		if len(s.beats) != 12 && len(s.beats) != 11 || g.Owns("t", 0) != (len(s.beats) == 12) {
 			t.Errorf("%d heartbeats, owns %v", len(s.beats), g.Owns("t", 0))
 		}

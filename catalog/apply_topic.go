@@ -107,6 +107,13 @@ func (s *State) trim(e *Trim) Result {
 	if start <= p.logStart {
 		return Result{LogStart: p.logStart}
 	}
+	s.trimTo(e.Partition, p, start)
+	return Result{LogStart: start}
+}
+
+// trimTo moves a partition's log start up, within its end, and frees the extents
+// that lie below it as a whole.
+func (s *State) trimTo(tp TopicPartition, p *Partition, start Offset) {
 	trimmed := *p
 	trimmed.logStart = start
 	dropped := freedExtents{}
@@ -114,9 +121,8 @@ func (s *State) trim(e *Trim) Result {
 		trimmed.bytes -= x.Len
 		dropped.add(x)
 	})
-	s.setPartition(e.Partition, &trimmed)
+	s.setPartition(tp, &trimmed)
 	s.free(dropped)
-	return Result{LogStart: start}
 }
 
 // missing tells why there is no such partition.

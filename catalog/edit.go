@@ -197,6 +197,21 @@ const NoOffset Offset = -1
 // DeleteGroup forgets a group that has no members, with its offsets.
 type DeleteGroup struct{ Group string }
 
+// Retain drops what a topic's settings do not keep any more, at the journal's
+// time. Whole extents go, from the start of each partition, a bounded number in
+// one edit: More in the Result asks for it again. It looks at the settings when
+// it is applied, so that it never drops by settings that were changed before.
+type Retain struct{ Topic TopicID }
+
+// DropGarbage forgets up to DropGarbageMax objects that were garbage and have
+// been deleted from the store. One that is not garbage is no error.
+type DropGarbage struct{ Objects []ObjectID }
+
+// RaiseOrphanFloor raises the orphan floor from After to Floor, ms of ULID time,
+// at most to the journal's time. Whose edit raised it (Created in the Result)
+// looks for the orphans below it; the others have nothing to do.
+type RaiseOrphanFloor struct{ After, Floor uint64 }
+
 // Forwarded says that the Count edits after it in the journal entry came from
 // another node: they are those from First on of the request Seq of Session. By
 // it that node finds their results, whatever became of the leader's answer. It
@@ -231,3 +246,6 @@ func (KeepMember) edit()         {}
 func (RemoveMember) edit()       {}
 func (CommitOffsets) edit()      {}
 func (DeleteGroup) edit()        {}
+func (Retain) edit()             {}
+func (DropGarbage) edit()        {}
+func (RaiseOrphanFloor) edit()   {}

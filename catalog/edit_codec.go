@@ -32,6 +32,9 @@ const (
 	kindRemoveMember
 	kindCommitOffsets
 	kindDeleteGroup
+	kindRetain
+	kindDropGarbage
+	kindRaiseOrphanFloor
 	kindEnd // one above the newest
 )
 
@@ -135,6 +138,19 @@ func appendBareEdit(dst []byte, e Edit) ([]byte, *commitLayout) {
 		dst = appendOffsets(dst, e.Offsets)
 	case DeleteGroup:
 		dst = appendString(append(dst, kindDeleteGroup), e.Group)
+	case Retain:
+		dst = append(dst, kindRetain)
+		dst = append(dst, e.Topic[:]...)
+	case DropGarbage:
+		dst = append(dst, kindDropGarbage)
+		dst = appendUvarint(dst, uint64(len(e.Objects)))
+		for i := range e.Objects {
+			dst = append(dst, e.Objects[i][:]...)
+		}
+	case RaiseOrphanFloor:
+		dst = append(dst, kindRaiseOrphanFloor)
+		dst = appendUvarint(dst, e.After)
+		dst = appendUvarint(dst, e.Floor)
 	case Forwarded:
 		dst = append(dst, kindForwarded)
 		dst = append(dst, e.Session[:]...)
@@ -254,6 +270,16 @@ func (r *wireReader) bareEdit() (Edit, *commitLayout) {
 		edit = e
 	case kindDeleteGroup:
 		edit = DeleteGroup{Group: r.string()}
+	case kindRetain:
+		edit = Retain{Topic: r.id()}
+	case kindDropGarbage:
+		e := DropGarbage{}
+		for range r.count(len(ObjectID{})) {
+			e.Objects = append(e.Objects, ObjectID(r.id()))
+		}
+		edit = e
+	case kindRaiseOrphanFloor:
+		edit = RaiseOrphanFloor{After: r.uvarint(), Floor: r.uvarint()}
 	case kindForwarded:
 		edit = Forwarded{Session: Session(r.id()), Seq: r.uvarint(), First: r.number(), Count: r.number()}
 	case 0:

@@ -203,6 +203,10 @@ func sampleGroupEdits() ([]Edit, []Result) {
 	add(RemoveMember{Group: "mappers", Member: "m-1"}, Result{Err: ErrMemberFenced})
 	add(DeleteGroup{Group: "mappers"}, Result{})
 	add(DeleteGroup{Group: "mappers"}, Result{Err: ErrGroupNotFound})
+	add(Retain{Topic: topicID(1)}, Result{More: true})
+	add(Retain{Topic: topicID(9)}, Result{Err: ErrTopicNotFound})
+	add(DropGarbage{Objects: []ObjectID{objectID(1_700_000_000_000), objectID(1_700_000_000_001)}}, Result{})
+	add(RaiseOrphanFloor{After: 1_699_900_000_000, Floor: 1_699_999_999_999}, Result{Created: true})
 	return edits, results
 }
 
@@ -515,6 +519,16 @@ func drawEdit(t *rapid.T) (Edit, Result) {
 		return e, result
 	case kindDeleteGroup:
 		return DeleteGroup{Group: rapid.String().Draw(t, "group")}, result
+	case kindRetain:
+		return Retain{Topic: id("topic")}, result
+	case kindDropGarbage:
+		e := DropGarbage{}
+		for range rapid.IntRange(0, 5).Draw(t, "objects") {
+			e.Objects = append(e.Objects, ObjectID(id("object")))
+		}
+		return e, result
+	case kindRaiseOrphanFloor:
+		return RaiseOrphanFloor{After: rapid.Uint64().Draw(t, "after"), Floor: rapid.Uint64().Draw(t, "floor")}, result
 	case kindForwarded:
 		return Forwarded{
 			Session: Session(id("session")), Seq: rapid.Uint64().Draw(t, "seq"),

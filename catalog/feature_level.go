@@ -20,6 +20,8 @@ const (
 	levelOfKeys uint32 = 2
 	// levelOfGroups brought consumer groups.
 	levelOfGroups uint32 = 3
+	// levelOfRetention brought Retain, DropGarbage and RaiseOrphanFloor.
+	levelOfRetention uint32 = 3
 )
 
 // ErrNewerLevel is a catalog at a feature level that this code does not know; a
@@ -64,6 +66,8 @@ func levelOf(e Edit) uint32 {
 		return levelOfKeys
 	case JoinGroup, SyncMember, KeepMember, RemoveMember, CommitOffsets, DeleteGroup:
 		return levelOfGroups
+	case Retain, DropGarbage, RaiseOrphanFloor:
+		return levelOfRetention
 	case CommitSegment:
 		if e.needsKeys() {
 			return levelOfKeys
@@ -101,6 +105,15 @@ func (s *State) KeysAllowed() error {
 func (s *State) GroupsAllowed() error {
 	if s.level < levelOfGroups {
 		return &FeatureLevelError{Needed: levelOfGroups, Level: s.level}
+	}
+	return nil
+}
+
+// RetentionAllowed returns a *FeatureLevelError if the edits of retention and
+// garbage would be refused.
+func (s *State) RetentionAllowed() error {
+	if s.level < levelOfRetention {
+		return &FeatureLevelError{Needed: levelOfRetention, Level: s.level}
 	}
 	return nil
 }

@@ -47,8 +47,30 @@ func CheckTouched(s *State, e Edit) error {
 		if p := s.Partition(e.Partition); p != nil {
 			return checkPartitionEnds(e.Partition, p)
 		}
+	case Retain:
+		return s.eachPartition(e.Topic, func(tp TopicPartition) error {
+			return checkPartitionEnds(tp, s.Partition(tp))
+		})
+	case RaiseOrphanFloor:
+		if s.orphanFloor > 0 && int64(s.orphanFloor) > s.time {
+			return broken("the orphan floor is %d, later than now, %d", s.orphanFloor, s.time)
+		}
 	case CommitSegment:
 		return s.checkTouchedByCommit(&e)
+	}
+	return nil
+}
+
+// eachPartition calls check for the partitions of a topic until it fails.
+func (s *State) eachPartition(id TopicID, check func(TopicPartition) error) error {
+	t, ok := s.Topic(id)
+	if !ok {
+		return nil
+	}
+	for number := range t.Partitions {
+		if err := check(TopicPartition{Topic: id, Partition: number}); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -69,6 +91,10 @@ func CheckStep(before, after *State, e Edit) error {
 	switch e := e.(type) {
 	case Trim:
 		return checkPartitionStep(before, after, e.Partition)
+	case Retain:
+		return after.eachPartition(e.Topic, func(tp TopicPartition) error {
+			return checkPartitionStep(before, after, tp)
+		})
 	case CommitSegment:
 		old, _ := before.Node(e.Node)
 		if now, ok := after.Node(e.Node); ok && now.Last < old.Last {

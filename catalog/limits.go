@@ -48,6 +48,8 @@ const (
 	// OffsetMetadataLenMax bounds what is remembered with one committed offset,
 	// in bytes.
 	OffsetMetadataLenMax = 1024
+	// DropGarbageMax bounds the objects of one DropGarbage.
+	DropGarbageMax = 1000
 	// OffsetMetadataBytesMax bounds what is remembered with all of them.
 	OffsetMetadataBytesMax = 64 << 20
 )

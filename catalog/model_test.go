@@ -27,6 +27,7 @@ type model struct {
 	fences       map[TopicPartition]string
 	requests     map[[16]byte]modelRequest
 	nextProducer int64
+	orphanFloor  uint64
 	groups       map[string]*modelGroup
 	lastEpoch    int64
 }
@@ -180,6 +181,22 @@ func (m *model) apply(e Edit, s *State) Result {
 		m.partitions[e.Partition] = p
 		m.collect()
 		return Result{LogStart: p.logStart}
+	case Retain:
+		return m.retain(e.Topic)
+	case DropGarbage:
+		for _, id := range e.Objects {
+			if _, freed := m.freedAt[id]; freed {
+				delete(m.freedAt, id)
+				delete(m.objects, id)
+			}
+		}
+		return Result{}
+	case RaiseOrphanFloor:
+		raised := e.After == m.orphanFloor && e.Floor > e.After && e.Floor <= uint64(m.time)
+		if raised {
+			m.orphanFloor = e.Floor
+		}
+		return Result{Created: raised}
 	case RaiseLevel:
 		return Result{}
 	case RaiseEpoch:
@@ -253,6 +270,33 @@ func (m *model) live() map[ObjectID]int64 {
 	return live
 }
 
+func (m *model) retain(id TopicID) Result {
+	t, ok := m.topics[id]
+	if !ok {
+		return Result{Err: ErrTopicNotFound}
+	}
+	for number := range t.Partitions {
+		tp := TopicPartition{Topic: id, Partition: number}
+		p := m.partitions[tp]
+		bytes := int64(0)
+		for _, e := range p.extents() {
+			bytes += e.Len
+		}
+		for _, e := range p.extents() {
+			old := t.Config.RetentionMs >= 0 && m.time-e.CommitTime > t.Config.RetentionMs
+			many := t.Config.RetentionBytes >= 0 && bytes-e.Len >= t.Config.RetentionBytes
+			if !old && !many {
+				break
+			}
+			bytes -= e.Len
+			p.logStart = e.End()
+		}
+		m.partitions[tp] = p
+	}
+	m.collect()
+	return Result{}
+}
+
 // collect notes which objects have become garbage.
 func (m *model) collect() {
 	live := m.live()
@@ -270,6 +314,8 @@ func (m *model) commit(c CommitSegment) Result {
 		return Result{Err: ErrUnknownNode}
 	case node.Last != c.After:
 		return Result{Err: &CommitOrderError{Last: node.Last}}
+	case c.Object.ID.Time() < m.orphanFloor:
+		return Result{Err: ErrOrphanFloor}
 	case m.objects[c.Object.ID]:
 		return Result{Err: ErrObjectExists}
 	}
@@ -491,7 +537,8 @@ func drawKey(t *rapid.T) (k RequestKey) {
 
 func drawConfig(t *rapid.T) TopicConfig {
 	config := DefaultTopicConfig()
-	config.RetentionMs = rapid.Int64Range(-1, 0).Draw(t, "retention")
+	config.RetentionMs = rapid.OneOf(rapid.Just[int64](Unlimited), rapid.Int64Range(0, 5000)).Draw(t, "retention.ms")
+	config.RetentionBytes = rapid.OneOf(rapid.Just[int64](Unlimited), rapid.Int64Range(0, 5000)).Draw(t, "retention.bytes")
 	return config
 }
 
@@ -642,6 +689,23 @@ func TestStateAgainstModel(t *testing.T) {
 				tp := m.drawPartition(t)
 				end := int64(m.model.partitions[tp].end())
 				m.apply(t, Trim{Partition: tp, Before: Offset(rapid.Int64Range(-1, end+1).Draw(t, "before"))})
+			},
+			"retain": func(t *rapid.T) {
+				m.apply(t, Retain{Topic: drawTopic(t)})
+			},
+			"drop garbage": func(t *rapid.T) {
+				due, _ := m.state.DueGarbage(rapid.Int64Range(-1, 5000).Draw(t, "grace"), 0, rapid.IntRange(0, 3).Draw(t, "limit"))
+				e := DropGarbage{Objects: []ObjectID{objectID(rapid.IntRange(1, 50).Draw(t, "object"))}} // live, as like as not
+				for _, g := range due {
+					e.Objects = append(e.Objects, g.ID)
+				}
+				m.apply(t, e)
+			},
+			"raise orphan floor": func(t *rapid.T) {
+				floor := m.model.orphanFloor
+				m.apply(t, RaiseOrphanFloor{
+					After: floor + rapid.Uint64Range(0, 1).Draw(t, "after"), Floor: floor + rapid.Uint64Range(0, 2).Draw(t, "by"),
+				})
 			},
 			"register node": func(t *rapid.T) {
 				m.apply(t, RegisterNode{Node: nodeID(rapid.IntRange(1, 2).Draw(t, "node")), HasWAL: rapid.Bool().Draw(t, "wal")})

@@ -129,6 +129,7 @@ func encodedSizeMax(e Edit) int {
 		perAppend = 160  // every field at its longest, and its result
 		perTopic  = 8    // length of the name
 		perOffset = 48   // a run of its own, every field at its longest
+		perObject = 16   // id
 	)
 	size := fixed
 	switch e := e.(type) {
@@ -140,6 +141,8 @@ func encodedSizeMax(e Edit) int {
 				size += len(e.Units[i].Appends[j].Token)
 			}
 		}
+	case DropGarbage:
+		size += perObject * len(e.Objects)
 	case JoinGroup:
 		size += perTopic * len(e.Topics)
 		for _, topic := range e.Topics {

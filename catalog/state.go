@@ -189,6 +189,12 @@ func Apply(s *State, e Edit) Result {
 		return Result{Err: s.commitOffsets(&e)}
 	case DeleteGroup:
 		return Result{Err: s.deleteGroup(e.Group)}
+	case Retain:
+		return s.retain(e.Topic)
+	case DropGarbage:
+		return s.dropGarbage(&e)
+	case RaiseOrphanFloor:
+		return s.raiseOrphanFloor(&e)
 	case Forwarded:
 		return Result{}
 	default:

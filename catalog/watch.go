@@ -31,6 +31,8 @@ func (t touched) add(e Edit, result Result) {
 		t.partitions[e.Partition] = struct{}{}
 	case DeleteTopic:
 		t.topics[e.ID] = struct{}{}
+	case Retain:
+		t.topics[e.Topic] = struct{}{}
 	}
 }
 

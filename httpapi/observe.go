@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -27,7 +28,7 @@ func (s *Server) observe(next http.Handler) http.Handler {
 		aborted := true
 		defer res.encoding.close() // of an answer that was broken off
 		defer func() {
-			route := chi.RouteContext(r.Context()).RoutePattern()
+			route := strings.Replace(chi.RouteContext(r.Context()).RoutePattern(), memberSegment, "{member}", 1)
 			if route == "" {
 				route = "none"
 			}

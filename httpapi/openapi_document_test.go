@@ -171,18 +171,23 @@ func (d *apiDocument) parameters(op docOperation) []docParameter {
 // find returns the operation of a request, with the values of the path.
 func (d *apiDocument) find(method, escapedPath string) (docOperation, map[string]string, bool) {
 	parts := strings.Split(escapedPath, "/")
-	for _, op := range d.operations() {
+	operations := d.operations()
+	_, verb, _ := strings.Cut(parts[len(parts)-1], ":")
+	hasVerb := func(op docOperation) bool { return strings.HasSuffix(op.path, "}:"+verb) }
+	verbs := slices.ContainsFunc(operations, hasVerb) // it is one, and not of the value before it
+	for _, op := range operations {
 		names := strings.Split(op.path, "/")
-		if op.method != method || len(names) != len(parts) {
+		if op.method != method || len(names) != len(parts) || verbs && !hasVerb(op) {
 			continue
 		}
 		values := map[string]string{}
 		same := true
 		for i, name := range names {
-			if strings.HasPrefix(name, "{") {
-				value, err := url.PathUnescape(parts[i])
-				values[strings.Trim(name, "{}")] = value
-				same = same && err == nil && value != ""
+			if parameter, verb, ok := strings.Cut(strings.TrimPrefix(name, "{"), "}"); ok {
+				text, found := strings.CutSuffix(parts[i], verb)
+				value, err := url.PathUnescape(text)
+				values[parameter] = value
+				same = same && found && err == nil && value != ""
 				continue
 			}
 			same = same && name == parts[i]

@@ -146,8 +146,10 @@ func (d *apiDocument) checkUnknown(e *observed) []error {
 			return append(d.checkHeaders(res, e), d.checkAnswer(res, e)...)
 		}
 	}
-	if bytes.Contains(e.answer.bytes(), []byte(`"code":"invalid_topic_name"`)) {
-		return nil // an empty name, or one that is wrongly escaped
+	for _, code := range []string{"invalid_topic_name", "invalid_group_name", "invalid_member_id"} {
+		if bytes.Contains(e.answer.bytes(), []byte(`"code":"`+code+`"`)) {
+			return nil // an empty name, or one that is wrongly escaped
+		}
 	}
 	return []error{errors.New("there is no such operation")}
 }
@@ -371,6 +373,7 @@ var beyondSchemas = []string{
 	"line 1 ", "line 2 ", // of NDJSON with key_field
 	"is not the partition in the path", "names a partition that is named before",
 	"belong together", "does not go with", "do not go with", "lacks the name of the record's header",
+	"bytes of metadata", "must be at most 1024 bytes", // lengths in schemas are those in characters
 	"duplicate object member name", "invalid surrogate pair", "invalid UTF-8", // not the JSON of RFC 7493
 	"must be an integer", // 1.0 and 1e0, which JSON Schema takes for 1
 }
@@ -383,7 +386,8 @@ func (d *apiDocument) checkRefusal(e *observed) []error {
 		return nil
 	}
 	switch p.Code {
-	case "invalid_parameter", "invalid_header", "invalid_json", "invalid_record", "invalid_topic_name", "invalid_config", "invalid_partitions":
+	case "invalid_parameter", "invalid_header", "invalid_json", "invalid_record", "invalid_topic_name",
+		"invalid_group_name", "invalid_member_id", "invalid_config", "invalid_partitions":
 	default:
 		return nil
 	}

@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/go-chi/chi/v5"
+
+	"github.com/wadilog/wadi/catalog"
 )
 
 func readDocument(t *testing.T) *apiDocument {
@@ -31,7 +33,7 @@ func TestDocumentHasTheRoutes(t *testing.T) {
 	a := newTestAPI(t, nil)
 	var routes, documented []string
 	err := chi.Walk(a.server.router, func(method, route string, _ http.Handler, _ ...func(http.Handler) http.Handler) error {
-		routes = append(routes, method+" "+route)
+		routes = append(routes, method+" "+strings.Replace(route, memberSegment, "{member}", 1))
 		return nil
 	})
 	if err != nil {
@@ -222,6 +224,28 @@ func TestDocumentHasTheLimits(t *testing.T) {
 		{schema("FetchMany", "properties", "max_bytes"), "maximum", int64(cfg.FetchBytesMax)},
 		{schema("FetchMany", "properties", "max_bytes"), "default", int64(cfg.FetchBytes)},
 		{schema("FetchMany", "properties", "max_wait_ms"), "maximum", cfg.FetchWaitMax.Milliseconds()},
+		{ofQuery("GET", "/v1/groups", "page_size"), "maximum", int64(cfg.PageSizeMax)},
+		{ofQuery("GET", "/v1/groups", "page_size"), "default", int64(cfg.PageSize)},
+		{ofQuery("GET", "/v1/groups", "prefix"), "maxLength", topicNameLenMax},
+		{schema("GroupName"), "maxLength", topicNameLenMax},
+		{schema("MemberId"), "maxLength", topicNameLenMax},
+		{schema("Token"), "maxLength", catalog.TokenLenMax},
+		{schema("Metadata"), "maxLength", catalog.OffsetMetadataLenMax},
+		{schema("NewMember", "properties", "topics"), "maxItems", catalog.GroupTopicsMax},
+		{schema("NewMember", "properties", "session_timeout_ms"), "minimum", catalog.SessionTimeoutMsMin},
+		{schema("NewMember", "properties", "session_timeout_ms"), "maximum", catalog.SessionTimeoutMsMax},
+		{schema("NewMember", "properties", "session_timeout_ms"), "default", cfg.SessionTimeout.Milliseconds()},
+		{schema("SessionTimeout"), "minimum", catalog.SessionTimeoutMsMin},
+		{schema("SessionTimeout"), "maximum", catalog.SessionTimeoutMsMax},
+		{schema("Member", "properties", "topics"), "maxItems", catalog.GroupTopicsMax},
+		{schema("Group", "properties", "members"), "maxItems", catalog.GroupMembersMax},
+		{schema("Poll", "properties", "commit"), "maxItems", catalog.CommitOffsetsMax},
+		{schema("Poll", "properties", "positions"), "maxItems", int64(cfg.PollPartitionsMax)},
+		{schema("Poll", "properties", "max_bytes"), "maximum", int64(cfg.FetchBytesMax)},
+		{schema("Poll", "properties", "max_bytes"), "default", int64(cfg.FetchBytes)},
+		{schema("Poll", "properties", "min_bytes"), "maximum", int64(cfg.FetchBytesMax)},
+		{schema("Poll", "properties", "max_wait_ms"), "maximum", cfg.FetchWaitMax.Milliseconds()},
+		{schema("NewOffsets", "properties", "offsets"), "maxItems", catalog.CommitOffsetsMax},
 	} {
 		m, at := d.object(c.place)
 		if got := fmt.Sprint(m[c.member]); got != fmt.Sprint(c.want) {

@@ -44,6 +44,10 @@ type Fetcher interface {
 	Await(ctx context.Context, positions []catalog.PartitionOffset, minBytes int64, maxWait time.Duration) error
 }
 
+// memberSegment is {member} where no :verb may follow: a path that has one is
+// another resource, which does not have the methods of this one.
+const memberSegment = "{member:[^:]*}"
+
 // fetchPath reads like any GET does, although it is a POST.
 const fetchPath = "/v1/fetch"
 
@@ -174,7 +178,7 @@ func (s *Server) routes(metrics http.Handler) chi.Router {
 	r.Get("/v1/groups/{group}/offsets", s.handle(s.groupOffsets))
 	r.Put("/v1/groups/{group}/offsets", s.handleBody(s.setGroupOffsets))
 	r.Post("/v1/groups/{group}/members", s.handleBody(s.joinGroup))
-	r.Delete("/v1/groups/{group}/members/{member}", s.handle(s.leaveGroup))
+	r.Delete("/v1/groups/{group}/members/"+memberSegment, s.handle(s.leaveGroup))
 	r.Post("/v1/groups/{group}/members/{member}:heartbeat", s.handleBody(s.heartbeat))
 	r.Post("/v1/groups/{group}/members/{member}:poll", s.handleBody(s.pollGroup))
 	r.Post("/v1/producers", s.handleBody(s.allocateProducer))

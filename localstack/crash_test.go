@@ -35,6 +35,7 @@ const (
 	mixed     workload = iota // small requests of every kind
 	bulky                     // and large ones with acks=1, that fill write-ahead files
 	snapshots                 // so much journal that a snapshot is due
+	garbage                   // objects that hold no records any more
 )
 
 // crashPoints are the failpoints of the product, each with the hits at which
@@ -60,6 +61,9 @@ var crashPoints = map[string]struct {
 	"journal/before-manifest": {snapshots, nil, false},
 	"journal/after-manifest":  {snapshots, nil, false},
 	"journal/before-delete":   {snapshots, nil, false},
+	"tiering/after-floor":     {garbage, nil, false},
+	"tiering/before-delete":   {garbage, nil, false},
+	"tiering/after-delete":    {garbage, nil, false},
 }
 
 // TestCrashPointsAreAll finds the failpoints in the source: none may be left out.
@@ -237,6 +241,7 @@ type crash struct {
 	t     *testing.T
 	ctx   context.Context
 	data  string
+	args  []string // of the node
 	node  *Node
 	loads []*load
 }
@@ -286,7 +291,7 @@ func (c *crash) start(env string) {
 	m := sharedMinIO(c.t)
 	node, err := NewNode(NodeOptions{
 		Binary: wadi(c.t, "failpoints"), Store: m.StoreURL(prefix(c.t)), DataDir: c.data,
-		LogFile: filepath.Join(c.t.TempDir(), "node.log"), Env: m.Env(),
+		LogFile: filepath.Join(c.t.TempDir(), "node.log"), Env: m.Env(), Args: c.args,
 	})
 	if err != nil {
 		c.t.Fatal(err)

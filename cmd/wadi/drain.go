@@ -26,6 +26,7 @@ const (
 func (n *node) drain(running context.Context, clients net.Listener) error {
 	n.logger.Info("draining", "delay", n.options.DrainDelay.String(), "timeout", n.options.DrainTimeout.String())
 	n.draining.Store(true)
+	n.endCollecting()
 	n.api.Leave()
 	ctx, cancel := context.WithTimeout(running, n.options.DrainTimeout)
 	defer cancel()

@@ -37,9 +37,13 @@ type node struct {
 	catalog  *catalog.Catalog
 	reader   *reader.Reader   // nil without that role
 	ingester *ingest.Ingester // nil without that role
-	api      *httpapi.Server
-	http     *http.Server // of api
-	peers    *http.Server // for other nodes, on a listener of its own
+
+	collector     *tiering.Collector // nil without that role
+	endCollecting context.CancelFunc // set by run
+
+	api   *httpapi.Server
+	http  *http.Server // of api
+	peers *http.Server // for other nodes, on a listener of its own
 
 	draining    atomic.Bool
 	awaitsStore atomic.Bool // it does not answer, and nothing was loaded yet
@@ -144,6 +148,11 @@ func buildNode(ctx context.Context, o nodeOptions, peerAddr net.Addr, logger *sl
 		closers = append(closers, n.ingester.Close)
 		producer = httpapi.NewProducer(n.ingester)
 	}
+	if o.Tiering {
+		if n.collector, err = tiering.NewCollector(o.collectorConfig(), n.catalog, bucket, logger, reg); err != nil {
+			return fail(err)
+		}
+	}
 	if n.api, err = httpapi.NewServer(o.apiConfig(), producer, fetcher, n.catalog, n, logger, reg); err != nil {
 		return fail(err)
 	}
@@ -194,6 +203,12 @@ func (o nodeOptions) ingestConfig() ingest.Config {
 	cfg.BufferBytesMax = max(o.MemoryLimit/4, o.FlushBytes)
 	// Each check may unpack so much beside the body.
 	cfg.ValidationsMax = int(max(1, o.MemoryLimit/4/int64(cfg.DecompressedBytesMax)))
+	return cfg
+}
+
+func (o nodeOptions) collectorConfig() tiering.CollectorConfig {
+	cfg := tiering.DefaultCollectorConfig()
+	cfg.GarbageGrace = o.GarbageGrace
 	return cfg
 }
 
@@ -250,6 +265,9 @@ func (n *node) run(ctx context.Context, at listeners) error {
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	group, running := errgroup.WithContext(running)
+	collecting, endCollecting := context.WithCancel(running)
+	defer endCollecting()
+	n.endCollecting = endCollecting
 	if n.options.Pprof != "" {
 		if err := servePprof(running, group, n.options.Pprof); err != nil {
 			return errors.Join(err, at.close())
@@ -265,6 +283,14 @@ func (n *node) run(ctx context.Context, at listeners) error {
 		group.Go(func() error { return n.catalog.Run(running) })
 		if n.ingester != nil {
 			group.Go(func() error { return n.ingester.Run(running) })
+		}
+		if n.collector != nil {
+			group.Go(func() error {
+				if err := n.collector.Run(collecting); !errors.Is(err, context.Canceled) {
+					return err
+				}
+				return nil // the rest of the node drains
+			})
 		}
 		return n.announce(running, at.clients.Addr())
 	})

@@ -40,6 +40,7 @@ type nodeOptions struct {
 	PutBudget            float64       // PUTs per second; 0: no ceiling
 	AutoCreateTopics     bool          // on produce to an unknown topic
 	AutoCreatePartitions int32         // of such a topic
+	GarbageGrace         time.Duration // for which objects without records stay in the store
 	RequestTimeout       time.Duration // for one request; long polls and streams have their own
 	IdleTimeout          time.Duration // of a connection without a request
 	ConnectionLimit      int           // open connections; 0: what memory and open files allow
@@ -109,6 +110,7 @@ func (f *nodeFlags) define(cmd *cobra.Command, dev bool) {
 	flags.Float64Var(&o.PutBudget, "put-budget", 0, "PUTs per second at most, 0 for no ceiling")
 	flags.BoolVar(&o.AutoCreateTopics, "auto-create-topics", dev, "create a topic when it is first produced to")
 	flags.Int32Var(&o.AutoCreatePartitions, "auto-create-partitions", 1, "partitions of such a topic")
+	flags.DurationVar(&o.GarbageGrace, "garbage-grace", time.Hour, "time to keep objects in the store that hold no records any more")
 	flags.DurationVar(&o.RequestTimeout, "request-timeout", 30*time.Second, "longest time for one request")
 	flags.DurationVar(&o.IdleTimeout, "idle-timeout", 2*time.Minute, "close a connection that had no request for so long; longer than the load balancer does")
 	flags.IntVar(&o.ConnectionLimit, "connection-limit", 0, "open connections at most (default 8192, or fewer if --memory-limit or ulimit -n is small)")
@@ -193,6 +195,8 @@ func (o nodeOptions) validate() error {
 		return fmt.Errorf("--auto-create-partitions is not between 1 and %d", autoPartitionsMax)
 	case o.RequestTimeout <= 0:
 		return errors.New("--request-timeout is not above 0")
+	case o.GarbageGrace < o.RequestTimeout:
+		return errors.New("--garbage-grace is below --request-timeout: a fetch could lose what it reads")
 	case o.IdleTimeout <= 0:
 		return errors.New("--idle-timeout is not above 0")
 	case o.ConnectionLimit < 0 || o.ConnectionLimit > connectionLimitMax:

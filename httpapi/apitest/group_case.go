@@ -238,7 +238,10 @@ func groupRouteCases() []Case {
 		of("list members", "GET", "/v1/groups/$G/members", 405, "method_not_allowed", "", "Allow: POST"),
 		of("get a member", "GET", "/v1/groups/$G/members/m", 405, "method_not_allowed", "", "Allow: DELETE"),
 		of("post offsets", "POST", "/v1/groups/$G/offsets", 405, "method_not_allowed", "", "Allow: GET, PUT, HEAD"),
-		of("unknown action", "POST", "/v1/groups/$G/members/m:join", 405, "method_not_allowed", "", "Allow: DELETE"),
+		of("get a poll", "GET", "/v1/groups/$G/members/m:poll", 405, "method_not_allowed", "", "Allow: POST"),
+		of("delete a poll", "DELETE", "/v1/groups/$G/members/m:poll", 405, "method_not_allowed", "", "Allow: POST"),
+		of("delete a heartbeat", "DELETE", "/v1/groups/$G/members/m:heartbeat", 405, "method_not_allowed", "", "Allow: POST"),
+		of("unknown action", "POST", "/v1/groups/$G/members/m:join", 404, "not_found", ""),
 		of("below a member", "GET", "/v1/groups/$G/members/m/offsets", 404, "not_found", ""),
 		{Name: "group/describe with a body", Method: "GET", Path: "/v1/groups/$G", Body: text("x"), Status: 400, Code: "invalid_body"},
 	}

@@ -4,7 +4,8 @@
 // A Client talks to one node, to whatever balances the load of several, or to a
 // list of nodes. A Producer gathers records into batches and sends each record
 // once and in order, whatever happens on the way. A Reader walks the records of
-// partitions. Append writes records under a condition: at an expected offset,
+// partitions; a GroupConsumer shares them with others and remembers how far it
+// came. Append writes records under a condition: at an expected offset,
 // under a fencing token, once for an idempotency key.
 //
 // # Errors
@@ -32,5 +33,6 @@
 // A Client has none of its own, apart from those of net/http that hold
 // connections, which Close ends. A Producer has one for each partition that it
 // has records for, and one for each request; Close waits for them. A Reader has
-// some only while one of its loops runs.
+// some only while one of its loops runs. A GroupConsumer has one while records are
+// out; it ends with the context of the loop or Poll, and Close waits for it.
 package client

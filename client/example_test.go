@@ -160,3 +160,52 @@ func ExampleClient_ReplaceFencingToken() {
 	fmt.Println(errors.Is(err, client.ErrFencingTokenMismatch), client.HadNoEffect(err))
 	// Output: true true
 }
+
+// Members of a group share the partitions of a topic. What the loop has come back
+// from is committed, and Close commits the rest and hands the partitions on.
+func ExampleGroupConsumer() {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	c, err := client.New(client.Config{Servers: []string{nodeURL()}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	if _, _, err := c.CreateTopic(ctx, "example-group", client.TopicSettings{}); err != nil {
+		log.Fatal(err)
+	}
+	records := []client.Record{{Value: []byte("one")}, {Value: []byte("two")}}
+	if _, err := c.Append(ctx, "example-group", 0, records, client.AppendOptions{}); err != nil {
+		log.Fatal(err)
+	}
+
+	g, err := c.ConsumeGroup(client.GroupConfig{Group: "billing", Topics: []string{"example-group"}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for record, err := range g.Records(ctx) {
+		if errors.Is(err, context.Canceled) {
+			break // somebody wants this process to end
+		}
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(record.Topic, record.Partition, record.Offset, string(record.Value))
+		if record.Offset == 1 {
+			cancel()
+		}
+	}
+	if err := g.Close(context.WithoutCancel(ctx)); err != nil {
+		log.Fatal(err)
+	}
+
+	d, err := c.DescribeGroup(context.WithoutCancel(ctx), "billing")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("lag", d.Lag)
+	// Output:
+	// example-group 0 0 one
+	// example-group 0 1 two
+	// lag 0
+}

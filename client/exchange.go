@@ -53,34 +53,58 @@ type response struct {
 
 // call attempts a request until it succeeds, or again does not want it repeated.
 func (c *Client) call(ctx context.Context, r request, again func(error) bool) (res response, err error) {
-	retrier := c.retrier
-	if retrier == nil {
-		if c.retryTimeout < 0 {
-			return c.attempt(ctx, r)
-		}
-		retrier = NewRetrier(c.retryTimeout, nil)
-	}
-	err = retrier.Do(ctx, again, func() error {
+	err = c.repeat(ctx, again, func() error {
 		res, err = c.attempt(ctx, r)
 		return err
 	})
 	return res, err
 }
 
+// repeat calls attempt as the Client's retrier says.
+func (c *Client) repeat(ctx context.Context, again func(error) bool, attempt func() error) error {
+	retrier := c.retrier
+	if retrier == nil {
+		if c.retryTimeout < 0 {
+			return attempt()
+		}
+		retrier = NewRetrier(c.retryTimeout, nil)
+	}
+	return retrier.Do(ctx, again, attempt)
+}
+
+// patience is how long what may pass is repeated.
+func (c *Client) patience() time.Duration {
+	switch {
+	case c.retrier != nil:
+		return c.retrier.timeout
+	case c.retryTimeout < 0:
+		return 0
+	}
+	return c.retryTimeout
+}
+
 // callJSON is call with a JSON body and answer; in and out may be nil.
 func (c *Client) callJSON(ctx context.Context, r request, again func(error) bool, in, out any) (response, error) {
 	if in != nil {
-		body, err := json.Marshal(in)
-		if err != nil {
-			return response{}, invalidArgument("%w", err)
+		if err := r.setJSON(in); err != nil {
+			return response{}, err
 		}
-		r.body, r.contentType = body, mediaJSON
 	}
 	res, err := c.call(ctx, r, again)
 	if err == nil && out != nil {
 		err = parseAnswer(res, out)
 	}
 	return res, err
+}
+
+// setJSON makes a value the body of the request.
+func (r *request) setJSON(in any) error {
+	body, err := json.Marshal(in)
+	if err != nil {
+		return invalidArgument("%w", err)
+	}
+	r.body, r.contentType = body, mediaJSON
+	return nil
 }
 
 // parseAnswer reads JSON. Where that fails the node has done its part, and what

@@ -314,15 +314,7 @@ func retryableFetch(err error) bool { return IsRetryable(err) && !errors.Is(err,
 
 // stallTimeout is how long answers without the records that there are go on
 // until that is an error.
-func (r *Reader) stallTimeout() time.Duration {
-	switch {
-	case r.client.retrier != nil:
-		return r.client.retrier.timeout
-	case r.client.retryTimeout < 0:
-		return 0
-	}
-	return r.client.retryTimeout
-}
+func (r *Reader) stallTimeout() time.Duration { return r.client.patience() }
 
 // explainRange says what the answers 410 and 416 mean to a consumer.
 func explainRange(err error) error {

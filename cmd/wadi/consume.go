@@ -33,12 +33,13 @@ type consumeFlags struct {
 	retryTimeout time.Duration
 	check        bool
 	quiet        bool
+	groups       groupFlags
 }
 
 func newConsumeCommand(env *environment) *cobra.Command {
 	var f consumeFlags
 	cmd := &cobra.Command{
-		Use:   "consume TOPIC",
+		Use:   "consume TOPIC...",
 		Short: "Print the records of a topic",
 		Long: `Print the records of a topic, of all partitions unless one is named. Records of
 one partition come in order, those of different partitions in any.
@@ -47,14 +48,26 @@ Without --follow it ends where the partitions ended when it began. --from and
 --to take earliest, latest or end, an offset, a time (2026-01-31T12:00:00Z, or
 -90m for ago); --to is not included.
 
+With --group it is a member of a consumer group: it prints what the group gives
+it, of several topics if need be, commits what it has printed, and goes on until
+it is interrupted. --from then says where to begin in a partition in which the
+group has committed nothing.
+
 --format is value, json, or a template of %p partition, %o offset, %t timestamp
 in ms, %k key, %v value, %h headers, %% percent, \n and \t.`,
 		Example: `  wadi consume flights
   wadi consume flights -p 3 --from 1000 -n 10 --format '%o\t%k\t%v'
-  wadi consume flights --follow --from latest --format json`,
-		Args:              positional(cobra.ExactArgs(1)),
+  wadi consume flights --follow --from latest --format json
+  wadi consume flights --group billing`,
+		Args:              positional(cobra.MinimumNArgs(1)),
 		ValidArgsFunction: completeTopic(env),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := f.checkGroupFlags(args, cmd.Flags().Changed); err != nil {
+				return err
+			}
+			if f.groups.group != "" {
+				return f.runGroup(cmd.Context(), env, args)
+			}
 			return f.run(cmd.Context(), env, args[0])
 		},
 	}
@@ -69,6 +82,7 @@ in ms, %k key, %v value, %h headers, %% percent, \n and \t.`,
 	bytesFlag(flags, &f.fetchBytes, "fetch-bytes", 4<<20, "bytes asked for in one request")
 	flags.DurationVar(&f.retryTimeout, "retry-timeout", 2*time.Minute, "give up after this long without progress")
 	flags.BoolVar(&f.check, "check", false, "print no records but a checksum over them, to compare with that of produce")
+	f.groups.add(flags)
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "no progress")
 	return cmd
 }

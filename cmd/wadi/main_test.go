@@ -80,7 +80,7 @@ func TestExitStatusAndOneLine(t *testing.T) {
 		{"unknown command", []string{"prodcue"}, exitUsage, `perhaps you mean "produce"`},
 		{"unknown command of a group", []string{"topics", "creat"}, exitUsage, `perhaps you mean "create"`},
 		{"unknown flag", []string{"consume", "t", "--nope"}, exitUsage, "unknown flag: --nope"},
-		{"too few arguments", []string{"consume"}, exitUsage, "accepts 1 arg(s)"},
+		{"too few arguments", []string{"consume"}, exitUsage, "requires at least 1 arg(s)"},
 		{"too many arguments", []string{"version", "x"}, exitUsage, "unknown command"},
 		{"bad size", []string{"serve", "--memory-limit", "12 parsecs"}, exitUsage, "is not a size such as 512MiB"},
 		{"negative size", []string{"serve", "--memory-limit=-1MiB"}, exitUsage, "is not a size"},

@@ -306,6 +306,9 @@ func (g *GroupConsumer) close(ctx context.Context, leave bool) error {
 		if !g.cfg.ManualCommit {
 			err = g.commit(ctx)
 		}
+		if errors.Is(err, ErrRebalanceInProgress) {
+			err = nil // what was not committed is others' by now, and comes to them again
+		}
 	}
 	g.lease.end()
 	if leave {

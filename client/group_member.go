@@ -189,6 +189,7 @@ func (g *GroupConsumer) Commit(ctx context.Context) error {
 func (g *GroupConsumer) commit(ctx context.Context) error {
 	offsets := offsetsOf(g.processed)
 	epoch := g.epoch
+	var lost error
 	for len(offsets) > 0 {
 		chunk := offsets[:min(len(offsets), offsetsMax)]
 		r := request{method: http.MethodPut, path: groupPath(g.cfg.Group, "offsets"), key: g.key()}
@@ -206,10 +207,24 @@ func (g *GroupConsumer) commit(ctx context.Context) error {
 			g.lease.judge(err)
 			epoch = newer.epoch
 		case moved:
+			// Some of it is not the member's, as after an acknowledgement whose answer
+			// was lost. The rest is.
+			lost = err
+			kept := make([]GroupOffset, 0, len(offsets))
 			for _, o := range chunk {
-				delete(g.processed, place{o.Topic, o.Partition})
+				if p := (place{o.Topic, o.Partition}); newer.assigned[p] {
+					kept = append(kept, o)
+				} else {
+					delete(g.processed, p)
+				}
 			}
-			return err
+			if len(kept) == len(chunk) {
+				for _, o := range chunk {
+					delete(g.processed, place{o.Topic, o.Partition})
+				}
+				return err
+			}
+			offsets = append(kept, offsets[len(chunk):]...)
 		default:
 			if errors.Is(err, ErrMemberFenced) {
 				g.lease.judge(err)
@@ -217,7 +232,7 @@ func (g *GroupConsumer) commit(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return lost
 }
 
 // leave takes the member out of the group.

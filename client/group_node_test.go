@@ -161,6 +161,23 @@ func TestGroupOfConsumersThatComeAndGo(t *testing.T) {
 		r.stop()
 	}
 	running.Wait()
+	// What a killed member had handed out is not committed; it comes to the next.
+	last := books.join(c, topic)
+	for behind(t, c, topic) > 0 {
+		left, err := last.Poll(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range left {
+			books.record(last, r)
+		}
+		if err := last.Commit(ctx); err != nil && !errors.Is(err, client.ErrRebalanceInProgress) {
+			t.Fatal(err)
+		}
+	}
+	if err := last.Close(ctx); err != nil {
+		t.Error(err)
+	}
 	books.mu.Lock()
 	defer books.mu.Unlock()
 	if len(books.seen) != records {
@@ -171,15 +188,16 @@ func TestGroupOfConsumersThatComeAndGo(t *testing.T) {
 		twice += n - 1
 	}
 	t.Logf("%d members, %d records came again", len(books.members), twice)
+}
+
+// behind is how many records a group named as its topic has not committed.
+func behind(t *testing.T, c *client.Client, topic string) int64 {
+	t.Helper()
 	d, err := c.DescribeGroup(t.Context(), topic)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, at := range d.Partitions {
-		if at.End > 0 && (at.Committed == nil || *at.Committed != at.End) {
-			t.Errorf("partition %d ends at %d, committed is %v", at.Partition, at.End, at.Committed)
-		}
-	}
+	return d.Lag
 }
 
 func await(t *testing.T, ctx context.Context, d time.Duration) {

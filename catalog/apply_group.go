@@ -50,8 +50,10 @@ func (s *State) joinGroup(e *JoinGroup) Result {
 	g.Members = slices.Clone(g.Members)
 	left := []string(nil) // that the id subscribed to before
 	if again {
-		// It holds nothing: whoever had its id before is fenced.
-		m.Target, left = g.Members[at].Target, g.Members[at].Topics
+		// Whoever had its id before is fenced, and may not know it yet: this may be
+		// its own join, repeated and late. So what it held goes to no other member
+		// before this one has let go.
+		m.Target, m.Held, left = g.Members[at].Target, g.Members[at].Held, g.Members[at].Topics
 		g.Members[at] = m
 	} else {
 		g.Members = slices.Insert(g.Members, at, m)
@@ -65,12 +67,17 @@ func (s *State) joinGroup(e *JoinGroup) Result {
 		g.Partitions > before && s.groups.assigned+g.Partitions-before > s.capacity.assigned:
 		return Result{Err: ErrCatalogFull}
 	}
-	joined := *g.Members[at]
-	joined.Held = joined.Assigned
+	joined, newest := *g.Members[at], epoch
+	if len(joined.Revoked()) == 0 {
+		joined.Held = joined.Assigned
+	} else {
+		newest++ // which is yet to be acknowledged
+	}
+	joined.Epoch = newest
 	g.Members[at] = &joined
 	s.groups.subscribe(g.Name, m.Topics, 1)
 	s.groups.subscribe(g.Name, left, -1)
-	s.setGroup(old, g, epoch)
+	s.setGroup(old, g, newest)
 	return Result{Epoch: epoch, Created: !again}
 }
 

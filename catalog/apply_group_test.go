@@ -131,6 +131,10 @@ func TestRejoinFences(t *testing.T) {
 	// With other topics it lets go of what it had before.
 	f.accepted(createTopic(2, "lakes", 1))
 	f.join("g", "a", "lakes")
+	if got := f.held("g", "a"); got != held || partitionNames(f.state.Group("g").Member("b").Assigned) != f.held("g", "b") {
+		t.Errorf("it holds %s before it has let go of %s, the other has %s", got, held, partitionNames(f.state.Group("g").Member("b").Assigned))
+	}
+	f.sync("g", "a")
 	if f.held("g", "a") != "2/0" || partitionNames(f.state.Group("g").Member("b").Assigned) != "1/0 1/1 1/2 1/3" {
 		t.Errorf("they have %s and %s", f.held("g", "a"), partitionNames(f.state.Group("g").Member("b").Assigned))
 	}

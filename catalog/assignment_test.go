@@ -360,11 +360,29 @@ func TestGroupProtocol(t *testing.T) {
 				}
 			}
 		}
+		// joins is a join of which the process hears: it reads what it has at once,
+		// unless there is something to acknowledge.
+		joins := func(id string, subscribe []string) {
+			r := apply(JoinGroup{Group: "g", Member: id, Topics: subscribe, SessionTimeoutMs: 10_000})
+			if r.Err != nil {
+				t.Fatal(r.Err)
+			}
+			p := &process{epoch: r.Epoch}
+			if m := s.Group("g").Member(id); m.Synced == m.Epoch {
+				p.reads = m.Held
+			}
+			processes[id] = p
+		}
 		// hears is a poll: a process learns of its newest epoch, and if that is
-		// another, lets go, acknowledges, and reads what it is assigned.
+		// another, lets go, acknowledges, and reads what it is assigned. One that is
+		// fenced joins again.
 		hears := func(id string) {
 			p := processes[id]
 			m := s.Group("g").Member(id)
+			if p.epoch < m.Joined {
+				joins(id, m.Topics)
+				p, m = processes[id], s.Group("g").Member(id)
+			}
 			if m.Epoch == p.epoch && m.Synced == m.Epoch {
 				return
 			}
@@ -377,14 +395,16 @@ func TestGroupProtocol(t *testing.T) {
 		join := func(t *rapid.T) {
 			id := drawMember(t)
 			subscribe := rapid.SampledFrom([][]string{{"a"}, {"a", "b"}, {"b"}, {"a", "b", "c"}}).Draw(t, "topics")
-			r := apply(JoinGroup{Group: "g", Member: id, Topics: subscribe, SessionTimeoutMs: 10_000})
-			if r.Err != nil {
-				t.Fatal(r.Err)
-			}
-			processes[id] = &process{epoch: r.Epoch, reads: s.Group("g").Member(id).Held}
+			joins(id, subscribe)
 		}
 		t.Repeat(map[string]func(*rapid.T){
 			"join": join,
+			"late join": func(t *rapid.T) { // of which the process does not hear
+				if ids := alive(); len(ids) > 0 {
+					id := rapid.SampledFrom(ids).Draw(t, "who")
+					apply(JoinGroup{Group: "g", Member: id, Topics: s.Group("g").Member(id).Topics, SessionTimeoutMs: 10_000})
+				}
+			},
 			"leave": func(t *rapid.T) {
 				if ids := alive(); len(ids) > 0 {
 					id := rapid.SampledFrom(ids).Draw(t, "who")

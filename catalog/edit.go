@@ -139,8 +139,9 @@ type Append struct {
 // JoinGroup adds a member to a group, and makes the group if it is not there. An
 // id that is a member already begins anew with the same partitions: whoever had
 // it before is fenced, and a join whose outcome is unknown can be sent again.
-// The Result has the epoch with which the member joined, which is acknowledged
-// with that. Topics that are not there yet count once they are.
+// The Result has the epoch with which the member joined. It is acknowledged with
+// that, unless the id held partitions that are to go to others: then there is a
+// newer epoch to acknowledge. Topics that are not there yet count once they are.
 type JoinGroup struct {
 	Group            string
 	Member           string

@@ -92,29 +92,33 @@ func (g *Group) checkMember(m *Member) error {
 // assigned to its target unless another holds it.
 func (s *State) checkDivision(g *Group) error {
 	topics, names := s.subscribed(g.Members)
-	targets, holders := newOwners(topics), newOwners(topics)
-	partitions, held, inTargets := 0, 0, 0
+	targets := newOwners(topics)
+	partitions, inTargets := 0, 0
 	for _, t := range topics {
 		partitions += int(t.topic.Partitions)
 	}
+	// A member may have joined again without the topic of what it holds.
+	holders := map[TopicPartition]int{}
 	for i, m := range g.Members {
 		inTargets += len(m.Target)
-		held += len(m.Held)
 		targets.take(i, m.Target)
-		holders.take(i, m.Held)
+		for _, tp := range m.Held {
+			if by, taken := holders[tp]; taken || s.Partition(tp) == nil {
+				return broken("group %q: member %q holds %s, which is not there or held by %q", g.Name, m.ID, tp, g.Members[by].ID)
+			}
+			holders[tp] = i
+		}
 	}
 	switch {
 	case partitions != g.Partitions || names != g.topics:
 		return broken("group %q counts %d topics with %d partitions, they are %d with %d", g.Name, g.topics, g.Partitions, names, partitions)
 	case inTargets != partitions || targets.taken != partitions:
 		return broken("group %q has %d partitions, %d targets in %d of them", g.Name, partitions, inTargets, targets.taken)
-	case holders.taken != held:
-		return broken("group %q holds %d partitions %d times", g.Name, holders.taken, held)
 	}
 	for i, m := range g.Members {
 		assigned := m.Assigned
 		for _, tp := range m.Target {
-			if by := holders.of(tp); by != nobody && by != i {
+			if by, taken := holders[tp]; taken && by != i {
 				continue
 			}
 			if len(assigned) == 0 || assigned[0] != tp {
@@ -292,6 +296,12 @@ func checkGroupsStep(before, after *State, e Edit) error {
 	return err
 }
 
+// subscribes tells whether any member of a group subscribes to a topic.
+func (s *State) subscribes(g *Group, id TopicID) bool {
+	t, ok := s.Topic(id)
+	return ok && slices.ContainsFunc(g.Members, func(m *Member) bool { return slices.Contains(m.Topics, t.Name) })
+}
+
 // checkGroupStep checks that no epoch fell, and that no member which lives on
 // lost or got partitions by anything but its own acknowledgement, or with their topic.
 func checkGroupStep(before *State, old, now *Group, e Edit) error {
@@ -317,6 +327,7 @@ func checkGroupStep(before *State, old, now *Group, e Edit) error {
 		if deletion, ok := e.(DeleteTopic); ok {
 			lost = slices.DeleteFunc(lost, func(tp TopicPartition) bool { return tp.Topic == deletion.ID })
 		}
+		lost = slices.DeleteFunc(lost, func(tp TopicPartition) bool { return !before.subscribes(now, tp.Topic) })
 		if len(lost)+len(got) > 0 {
 			return broken("group %q: member %q let go %v and took %v by %T", old.Name, was.ID, lost, got, e)
 		}

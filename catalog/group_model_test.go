@@ -53,11 +53,26 @@ func (m *model) applyGroup(e Edit, s *State) Result {
 			}
 		}
 		m.lastEpoch++
-		_, again := g.members[e.Member]
-		g.members[e.Member] = &modelMember{JoinGroup: e, joined: m.lastEpoch, epoch: m.lastEpoch, synced: m.lastEpoch, held: map[TopicPartition]bool{}}
-		m.divide(e.Group, s, m.lastEpoch)
-		g.members[e.Member].held = maps.Clone(g.members[e.Member].assigned)
-		return Result{Epoch: m.lastEpoch, Created: !again}
+		before, again := g.members[e.Member]
+		held := map[TopicPartition]bool{}
+		if again {
+			held = before.held
+		}
+		joined := m.lastEpoch
+		member := &modelMember{JoinGroup: e, joined: joined, epoch: joined, synced: joined, held: held}
+		g.members[e.Member] = member
+		m.divide(e.Group, s, joined)
+		member.epoch = joined
+		for tp := range held {
+			if !member.assigned[tp] && member.epoch == joined {
+				m.lastEpoch++
+				member.epoch = m.lastEpoch
+			}
+		}
+		if member.epoch == joined {
+			member.held = maps.Clone(member.assigned)
+		}
+		return Result{Epoch: joined, Created: !again}
 	case SyncMember:
 		member, err := m.current(e.Group, e.Member, e.Epoch)
 		switch {
@@ -114,6 +129,16 @@ func (m *model) divide(group string, s *State, epoch int64) {
 		for _, tp := range s.Group(group).Member(id).Target {
 			member.target[tp] = true
 		}
+	}
+	for _, member := range m.group(group).members {
+		maps.DeleteFunc(member.held, func(tp TopicPartition, _ bool) bool {
+			for _, any := range m.group(group).members {
+				if slices.Contains(any.Topics, m.topics[tp.Topic].Name) {
+					return false
+				}
+			}
+			return true
+		})
 	}
 	m.assign(group, epoch)
 }

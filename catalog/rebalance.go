@@ -11,6 +11,7 @@ import (
 func (s *State) rebalance(g *Group, epoch int64) {
 	topics, names := s.subscribed(g.Members)
 	g.measure(topics, names)
+	g.forgetOthers(topics)
 	for i, target := range g.Strategy.assign(topics, g.Members) {
 		if m := g.Members[i]; !sameList(m.Target, target) {
 			next := *m
@@ -19,6 +20,24 @@ func (s *State) rebalance(g *Group, epoch int64) {
 		}
 	}
 	g.settle(epoch)
+}
+
+// forgetOthers takes away what members hold of topics to which nobody subscribes
+// any more: who joined again without a topic may hold partitions of it.
+func (g *Group) forgetOthers(topics []subscribedTopic) {
+	known := make(map[TopicID]bool, len(topics))
+	for _, t := range topics {
+		known[t.topic.ID] = true
+	}
+	other := func(tp TopicPartition) bool { return !known[tp.Topic] }
+	for i, m := range g.Members {
+		if !slices.ContainsFunc(m.Held, other) {
+			continue
+		}
+		next := *m
+		next.Held = slices.DeleteFunc(slices.Clone(m.Held), other)
+		g.Members[i] = &next
+	}
 }
 
 // measure notes to how much a group subscribes.

@@ -111,11 +111,11 @@ func (g *groupProcess) ask(ctx context.Context, path string, body map[string]any
 	return a
 }
 
-// join begins anew, with nothing.
+// join begins anew, with nothing: what it is told is its own once a poll under that
+// epoch was answered.
 func (g *groupProcess) join(ctx context.Context) bool {
 	g.ledger.own(g, nil, time.Time{})
 	g.positions, g.pending = map[int32]int64{}, map[int32]int64{}
-	sent := time.Now()
 	a := g.ask(ctx, "", map[string]any{
 		"topics": []string{groupTopic}, "member_id": g.name, "session_timeout_ms": sessionTimeout.Milliseconds(),
 	})
@@ -124,7 +124,6 @@ func (g *groupProcess) join(ctx context.Context) bool {
 		return false
 	}
 	g.epoch, g.acked, g.assignment = a.Epoch, a.Epoch, a.assigned()
-	g.ledger.own(g, g.assignment, sent.Add(sessionTimeout))
 	return true
 }
 

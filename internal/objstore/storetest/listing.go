@@ -154,9 +154,15 @@ func seesOwnDeeds(ctx context.Context, b objstore.Bucket, writer int) error {
 }
 
 // listSeesNewestOfMovingWindow does what a journal does: keys are put in
-// ascending order, and one is deleted only once the next is there. A LIST must
+// ascending order, and one is deleted only once newer ones are there. A LIST must
 // never find nothing, since a sleeper learns from it that it is behind.
-func (suite) listSeesNewestOfMovingWindow(t *testing.T, b objstore.Bucket) {
+func (s suite) listSeesNewestOfMovingWindow(t *testing.T, b objstore.Bucket) {
+	kept := 1
+	if !s.features.InstantList {
+		// Such a store looks up one by one the keys it found at first, and leaves
+		// out those that have gone since. A journal keeps thousands.
+		kept = 50
+	}
 	if _, err := b.PutIfAbsent(t.Context(), slotKey(0), nil); err != nil {
 		t.Fatal(err)
 	}
@@ -164,11 +170,14 @@ func (suite) listSeesNewestOfMovingWindow(t *testing.T, b objstore.Bucket) {
 	done := make(chan struct{})
 	group.Go(func() error {
 		defer close(done)
-		for slot := 1; slot <= 150; slot++ {
+		for slot := 1; slot <= 150+kept; slot++ {
 			if _, err := b.PutIfAbsent(ctx, slotKey(slot), nil); err != nil {
 				return err
 			}
-			if _, err := b.Delete(ctx, slotKey(slot-1)); err != nil {
+			if slot < kept {
+				continue
+			}
+			if _, err := b.Delete(ctx, slotKey(slot-kept)); err != nil {
 				return err
 			}
 		}

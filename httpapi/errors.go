@@ -265,6 +265,8 @@ func groupProblem(err error) *problem {
 		return kindMemberFenced.newf("%v; join again", catalog.ErrMemberFenced)
 	case errors.As(err, &rebalance):
 		return kindRebalance.newf("%v", rebalance).with("epoch", rebalance.Epoch)
+	case errors.Is(err, catalog.ErrCommitOvertaken):
+		return kindNotCommitted.newf("another request of the member committed offsets meanwhile; nothing was done")
 	case errors.As(err, &above):
 		return kindOffsetAboveEnd.newf("%v", above).with("end", int64(above.End))
 	case errors.As(err, &invalid) && (invalid.Reason == catalog.InvalidGroup || invalid.Reason == catalog.InvalidGroupOffset):

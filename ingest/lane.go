@@ -67,7 +67,7 @@ func (l *lane) send(ctx context.Context, units []*unit) error {
 			l.meter.end(time.Now())
 			<-l.uploads
 		}()
-		_, err := l.uploader.Upload(ctx, segment.Key(sealed.ID), sealed.Body)
+		_, err := l.uploader.Upload(ctx, segment.Key(sealed.ID), sealed.Body, sealed.CRC)
 		up.done <- err
 	}()
 	select {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -13,12 +14,12 @@ import (
 
 	"github.com/wadilog/wadi/internal/failpoint"
 	"github.com/wadilog/wadi/internal/objstore"
+	"github.com/wadilog/wadi/internal/segment"
 )
 
-// Putter is what an Uploader needs of a store; every objstore.Bucket is one.
-type Putter interface {
-	Put(ctx context.Context, key string, body []byte) (objstore.Receipt, error)
-}
+// ErrDamaged says that the bytes of a segment changed in this node's memory after
+// they were checked. No try can succeed any more.
+var ErrDamaged = errors.New("the segment was damaged in memory")
 
 // errUnanswered is a PUT that was given up after its time.
 var errUnanswered = errors.New("store did not answer in time")
@@ -26,7 +27,7 @@ var errUnanswered = errors.New("store did not answer in time")
 // Uploader brings sealed segments into the store.
 type Uploader struct {
 	cfg       UploaderConfig
-	bucket    Putter
+	bucket    objstore.Putter
 	logger    *slog.Logger
 	metrics   *uploaderMetrics
 	slots     chan struct{} // holds a token for each PUT under way
@@ -37,7 +38,7 @@ type Uploader struct {
 }
 
 // NewUploader returns an Uploader into bucket. It panics if cfg is not valid.
-func NewUploader(cfg UploaderConfig, bucket Putter, logger *slog.Logger, reg prometheus.Registerer) *Uploader {
+func NewUploader(cfg UploaderConfig, bucket objstore.Putter, logger *slog.Logger, reg prometheus.Registerer) *Uploader {
 	if err := cfg.Validate(); err != nil {
 		panic(err)
 	}
@@ -59,21 +60,26 @@ func (u *Uploader) Health() Health { return u.health.get() }
 // may be called while it waits.
 func (u *Uploader) Wait() { u.puts.Wait() }
 
-// Upload puts body under key, which must never have had another body, and tries
-// until it succeeds or ctx ends. The caller must not change body any more, also
-// after Upload returned: a PUT that was given up may still read it.
+// Upload puts body, whose CRC32C should be crc, under key, which must never have
+// had another body, and tries until it succeeds or ctx ends. The caller must not
+// change body any more, also after Upload returned: a PUT that was given up may
+// still read it.
 //
-// The error is that of ctx, and wraps the last one of the store. As an
-// *objstore.Error it tells whether the object may exist, or may yet appear.
-func (u *Uploader) Upload(ctx context.Context, key string, body []byte) (objstore.Receipt, error) {
+// The error is that of ctx, and wraps the last one of the store; or ErrDamaged, if
+// the store refuses body because it is not what crc says. As an *objstore.Error it
+// tells whether the object may exist, or may yet appear.
+func (u *Uploader) Upload(ctx context.Context, key string, body []byte, crc uint32) (objstore.Receipt, error) {
 	begun := time.Now()
-	up := upload{Uploader: u, key: key, body: body}
+	up := upload{Uploader: u, key: key, body: body, crc: crc}
 	for {
 		receipt, err := up.attempt(ctx)
 		if err == nil {
 			failpoint.Hit("tiering/after-put")
 			u.metrics.uploadTime.Observe(time.Since(begun).Seconds())
 			return receipt, nil
+		}
+		if errors.Is(err, objstore.ErrChecksum) && crc32.Checksum(body, segment.Castagnoli) != crc {
+			return objstore.Receipt{}, &objstore.Error{Op: objstore.OpPut, Key: key, Outcome: up.outcome(), Err: fmt.Errorf("%w: %w", ErrDamaged, err)}
 		}
 		if ctx.Err() != nil || !pause(ctx, up.backoff(err)) {
 			return objstore.Receipt{}, up.giveUp(ctx)
@@ -86,6 +92,7 @@ type upload struct {
 	*Uploader
 	key      string
 	body     []byte
+	crc      uint32
 	attempts int
 	unknown  bool  // a PUT without an answer may have taken effect, or may yet
 	lastErr  error // of the store
@@ -196,13 +203,13 @@ func (up *upload) failed(begun time.Time) {
 
 // send starts a PUT for which a slot has been taken.
 func (up *upload) send(ctx context.Context, kind string, answers chan<- putResult) {
-	u, key, body := up.Uploader, up.key, up.body
+	u, key, body, crc := up.Uploader, up.key, up.body, up.crc
 	u.metrics.puts.WithLabelValues(kind).Inc()
 	u.metrics.bytes.Add(float64(len(body)))
 	u.metrics.inFlight.Inc()
 	begun := time.Now()
 	u.puts.Go(func() {
-		receipt, err := u.bucket.Put(ctx, key, body)
+		receipt, err := objstore.PutWithCRC(ctx, u.bucket, key, body, crc)
 		if err != nil && ctx.Err() != nil && context.Cause(ctx) == errUnanswered {
 			err = fmt.Errorf("%w: %w", errUnanswered, err)
 		}
@@ -264,15 +271,20 @@ func (up *upload) backoff(err error) time.Duration {
 
 // giveUp is the error of an upload whose context has ended.
 func (up *upload) giveUp(ctx context.Context) error {
-	e := &objstore.Error{Op: "put", Key: up.key, Outcome: objstore.NotCommitted, Err: ctx.Err()}
-	if up.unknown {
-		e.Outcome = objstore.Unknown
-	}
+	e := &objstore.Error{Op: objstore.OpPut, Key: up.key, Outcome: up.outcome(), Err: ctx.Err()}
 	if up.lastErr != nil {
 		e.Date = objstore.DateOf(up.lastErr)
 		e.Err = fmt.Errorf("%w after %d attempts, the last: %w", ctx.Err(), up.attempts, up.lastErr)
 	}
 	return fmt.Errorf("upload segment: %w", e)
+}
+
+// outcome is what may have become of an upload that did not succeed.
+func (up *upload) outcome() objstore.Outcome {
+	if up.unknown {
+		return objstore.Unknown
+	}
+	return objstore.NotCommitted
 }
 
 // pause waits for d, and tells whether ctx has not ended before.

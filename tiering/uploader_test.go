@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"log/slog"
 	"strings"
@@ -19,13 +20,17 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/wadilog/wadi/internal/objstore"
+	"github.com/wadilog/wadi/internal/segment"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const testKey = "segments/7f/01JDB2N6Q0W4D1BT8XJ3CR5H7K.seg"
 
-var testBody = bytes.Repeat([]byte("wadi"), 1000)
+var (
+	testBody = bytes.Repeat([]byte("wadi"), 1000)
+	testCRC  = crc32.Checksum(testBody, segment.Castagnoli)
+)
 
 // testConfig has figures that tests can calculate with.
 func testConfig() UploaderConfig {
@@ -42,7 +47,7 @@ func testConfig() UploaderConfig {
 	}
 }
 
-func newTestUploader(store Putter, change ...func(*UploaderConfig)) *Uploader {
+func newTestUploader(store objstore.Putter, change ...func(*UploaderConfig)) *Uploader {
 	cfg := testConfig()
 	for _, f := range change {
 		f(&cfg)
@@ -55,7 +60,7 @@ func noHedges(c *UploaderConfig) { c.HedgeShareMax = 0 }
 // upload uploads the test body and checks that it is in the store then.
 func uploadOne(t *testing.T, u *Uploader, store *scriptedStore) {
 	t.Helper()
-	receipt, err := u.Upload(context.Background(), testKey, testBody)
+	receipt, err := u.Upload(context.Background(), testKey, testBody, testCRC)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -300,7 +305,7 @@ func TestContextEnds(t *testing.T) {
 				ctx, cancel := context.WithTimeout(context.Background(), c.after)
 				defer cancel()
 				begun := time.Now()
-				_, err := u.Upload(ctx, testKey, testBody)
+				_, err := u.Upload(ctx, testKey, testBody, testCRC)
 				if took := time.Since(begun); took != c.after {
 					t.Errorf("returned after %v, not %v", took, c.after)
 				}
@@ -319,13 +324,48 @@ func TestContextEnds(t *testing.T) {
 	}
 }
 
+// checkingStore refuses what is not as its checksum says.
+type checkingStore struct {
+	*scriptedStore
+	refused int
+}
+
+func (s *checkingStore) PutWithCRC(ctx context.Context, key string, body []byte, crc uint32) (objstore.Receipt, error) {
+	if crc32.Checksum(body, segment.Castagnoli) != crc {
+		s.refused++
+		return objstore.Receipt{}, putError(objstore.NotCommitted, objstore.ErrChecksum)
+	}
+	return s.Put(ctx, key, body)
+}
+
+// What changed in memory after it was checked is not stored, and not tried again.
+func TestDamagedSegmentIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &checkingStore{scriptedStore: newScriptedStore(t, fine)}
+		u := newTestUploader(store)
+		damaged := bytes.Clone(testBody)
+		damaged[1000] ^= 4
+		_, err := u.Upload(context.Background(), testKey, damaged, testCRC)
+		if !errors.Is(err, ErrDamaged) || objstore.OutcomeOf(err) != objstore.NotCommitted {
+			t.Errorf("error is %v, outcome %v", err, objstore.OutcomeOf(err))
+		}
+		if store.refused != 1 || len(store.puts) != 0 {
+			t.Errorf("%d PUTs refused, %d taken", store.refused, len(store.puts))
+		}
+		if _, err := u.Upload(context.Background(), testKey, testBody, testCRC); err != nil {
+			t.Error(err)
+		}
+		u.Wait()
+	})
+}
+
 func TestNothingIsSentAfterTheContextEnded(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	store := newScriptedStore(t, fine)
 	u := newTestUploader(store)
 	for range 50 {
-		if _, err := u.Upload(ctx, testKey, testBody); objstore.OutcomeOf(err) != objstore.NotCommitted {
+		if _, err := u.Upload(ctx, testKey, testBody, testCRC); objstore.OutcomeOf(err) != objstore.NotCommitted {
 			t.Error(err)
 		}
 	}
@@ -338,11 +378,11 @@ func TestContextEndsWhileWaitingForASlot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newScriptedStore(t, slow(time.Minute))
 		u := newTestUploader(store, noHedges, func(c *UploaderConfig) { c.InFlightMax = 1; c.AttemptTimeout = time.Hour })
-		go func() { _, _ = u.Upload(context.Background(), testKey, testBody) }()
+		go func() { _, _ = u.Upload(context.Background(), testKey, testBody, testCRC) }()
 		synctest.Wait()
 		ctx, cancel := context.WithCancel(context.Background())
 		time.AfterFunc(time.Second, cancel)
-		_, err := u.Upload(ctx, testKey+"2", testBody)
+		_, err := u.Upload(ctx, testKey+"2", testBody, testCRC)
 		if !errors.Is(err, context.Canceled) || objstore.OutcomeOf(err) != objstore.NotCommitted {
 			t.Error(err)
 		}
@@ -363,7 +403,7 @@ func TestInFlightMax(t *testing.T) {
 		var uploads sync.WaitGroup
 		for i := range 40 {
 			uploads.Go(func() {
-				if _, err := u.Upload(context.Background(), fmt.Sprintf("%s-%d", testKey, i), testBody); err != nil {
+				if _, err := u.Upload(context.Background(), fmt.Sprintf("%s-%d", testKey, i), testBody, testCRC); err != nil {
 					t.Error(err)
 				}
 			})
@@ -504,7 +544,7 @@ func TestUploadUnderAnyScript(testingT *testing.T) {
 			u := newTestUploader(store, func(c *UploaderConfig) { c.HedgeShareMax = share })
 			ctx, cancel := context.WithTimeout(context.Background(), deadline)
 			defer cancel()
-			_, err := u.Upload(ctx, testKey, testBody)
+			_, err := u.Upload(ctx, testKey, testBody, testCRC)
 			store.mu.Lock()
 			successes, landings := store.successes, store.landings
 			store.mu.Unlock()

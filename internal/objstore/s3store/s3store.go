@@ -27,7 +27,8 @@ type Store struct {
 	cfg       Config
 	client    *s3.Client
 	transport *http.Transport
-	prefix    string // ends with a slash, or is empty
+	direct    *directPut // nil if PUTs go through the SDK too
+	prefix    string     // ends with a slash, or is empty
 }
 
 var (
@@ -67,9 +68,10 @@ func New(ctx context.Context, cfg Config) (*Store, error) {
 	if _, err := sdk.Credentials.Retrieve(ctx); err != nil {
 		return nil, fmt.Errorf("s3 store: no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role: %w", asText(err))
 	}
+	tripper = damagingTransport{tripper}
 	client := s3.NewFromConfig(sdk, func(o *s3.Options) {
 		o.HTTPClient = &http.Client{
-			Transport: damagingTransport{tripper},
+			Transport: tripper,
 			// A redirect would repeat a request that was signed for another host.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		}
@@ -83,7 +85,11 @@ func New(ctx context.Context, cfg Config) (*Store, error) {
 			o.UsePathStyle = true
 		}
 	})
-	s := &Store{cfg: cfg, client: client, transport: transport}
+	direct, err := newDirectPut(ctx, cfg, client, tripper)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{cfg: cfg, client: client, transport: transport, direct: direct}
 	if cfg.Prefix != "" {
 		s.prefix = cfg.Prefix + "/"
 	}
@@ -207,9 +213,13 @@ func (s *Store) put(ctx context.Context, r request, body []byte, crc *string) (o
 	if err := r.check(ctx, objstore.CheckKey); err != nil {
 		return objstore.Receipt{}, err
 	}
+	path := s.path(r.key)
+	if s.direct.takes(*path) {
+		return s.direct.put(ctx, r, *path, body, crc)
+	}
 	in := &s3.PutObjectInput{
 		Bucket:         &s.cfg.Bucket,
-		Key:            s.path(r.key),
+		Key:            path,
 		Body:           bytes.NewReader(body),
 		ContentLength:  aws.Int64(int64(len(body))),
 		ContentType:    aws.String("application/octet-stream"),
@@ -287,16 +297,15 @@ func (s *Store) path(key string) *string { return aws.String(s.prefix + key) }
 // dateOf returns the Date header of an answer.
 func dateOf(metadata middleware.Metadata) time.Time {
 	if response, ok := awsmiddleware.GetRawResponse(metadata).(*smithyhttp.Response); ok && response != nil {
-		return dateHeader(response)
+		if response.Response != nil {
+			return dateHeader(response.Header)
+		}
 	}
 	return time.Time{}
 }
 
-func dateHeader(response *smithyhttp.Response) time.Time {
-	if response.Response == nil {
-		return time.Time{}
-	}
-	date, err := http.ParseTime(response.Header.Get("Date"))
+func dateHeader(h http.Header) time.Time {
+	date, err := http.ParseTime(h.Get("Date"))
 	if err != nil {
 		return time.Time{}
 	}

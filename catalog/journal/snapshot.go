@@ -160,8 +160,8 @@ func (w *partWriter) flush() error {
 // newest two are to be relied on.
 func (j *Journal) Snapshots(ctx context.Context) ([]Slot, error) {
 	var slots []Slot
-	err := j.listSlots(ctx, j.keys.manifests, "", objstore.ListPageMax, func(s Slot) bool {
-		slots = append(slots, s)
+	err := j.listSlots(ctx, j.keys.manifests, "", objstore.ListPageMax, func(s SlotInfo) bool {
+		slots = append(slots, s.Slot)
 		return true
 	})
 	if err != nil {

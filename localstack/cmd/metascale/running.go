@@ -78,7 +78,7 @@ func start(ctx context.Context, bucket objstore.Bucket, configure func(*catalog.
 
 // without leaves snapshots out.
 func without(c *catalog.Config) {
-	c.SnapshotSlots, c.SnapshotBytes = math.MaxInt, math.MaxInt64
+	c.SnapshotSlots, c.SnapshotSlotsMin, c.SnapshotBytes = math.MaxInt, math.MaxInt, math.MaxInt64
 }
 
 // propose commits one flush through a catalog, and returns the time that took.

@@ -201,11 +201,11 @@ func (d *StateDecoder) readObject(r *wireReader) {
 
 func (d *StateDecoder) readGarbage(r *wireReader) {
 	g := Garbage{NewObject: r.object(), FreedAt: r.signed()}
-	if last, ok := d.state.garbage.Max(); ok && r.err == nil && !d.state.garbage.Less(last, g) {
+	if last, ok := d.state.garbage.byID.Max(); ok && r.err == nil && !d.state.garbage.byID.Less(last, g) {
 		r.fail(errOrder)
 	}
 	if r.err == nil {
-		d.state.garbage.Load(g)
+		d.state.garbage.add(g)
 	}
 }
 

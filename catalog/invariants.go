@@ -255,7 +255,12 @@ func (s *State) checkSequence(id sequenceID, q *producerSequence) error {
 
 // CheckAll checks every invariant; it is slow and meant for tests and verify.
 func CheckAll(s *State) error {
-	for _, check := range []func(*State) error{checkTopics, checkPartitions, checkNodes, checkProducers, (*State).checkRequests, (*State).checkFences, (*State).checkGroups} {
+	return checkAllWith(s, checkPartitions)
+}
+
+// checkAllWith is CheckAll with another check of the partitions and their extents.
+func checkAllWith(s *State, partitions func(*State) error) error {
+	for _, check := range []func(*State) error{checkTopics, partitions, checkNodes, checkProducers, (*State).checkRequests, (*State).checkFences, (*State).checkGroups} {
 		if err := check(s); err != nil {
 			return err
 		}
@@ -310,6 +315,13 @@ func checkPartitions(s *State) error {
 	if extents != s.extents {
 		return broken("%d extents are counted, %d are there", s.extents, extents)
 	}
+	return s.checkObjects(live)
+}
+
+// checkObjects checks the objects and the garbage against the live extents of each
+// object.
+func (s *State) checkObjects(live map[ObjectID]int64) error {
+	var err error
 	if len(live) != s.objects.Len() {
 		return broken("%d objects, %d of them in extents", s.objects.Len(), len(live))
 	}

@@ -2,7 +2,6 @@ package catalog
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/wadilog/wadi/catalog/journal"
@@ -100,16 +99,9 @@ func (c *Catalog) runSnapshots(ctx context.Context) error {
 // verifySnapshot proves that a replica could start from a stored snapshot, and
 // that it holds what its manifest says.
 func verifySnapshot(info journal.SnapshotInfo, read func(decode func(part []byte) error) error) error {
-	var dec StateDecoder
-	if err := read(dec.Write); err != nil {
+	v := newSnapshotVerifier()
+	if err := read(v.write); err != nil {
 		return err
 	}
-	state, err := dec.State()
-	if err != nil {
-		return err
-	}
-	if state.Time() != info.Time || state.Level() != info.Level {
-		return fmt.Errorf("it is of time %d and level %d, its manifest of %d and %d", state.Time(), state.Level(), info.Time, info.Level)
-	}
-	return CheckAll(state)
+	return v.verify(info)
 }

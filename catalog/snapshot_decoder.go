@@ -44,6 +44,9 @@ type StateDecoder struct {
 	landedLeft   uint64
 	groups       groupReader
 	empty        *Partition // shared by all idle partitions
+
+	// reduce makes of a partition what the State is to hold; nil for all of it.
+	reduce func(TopicPartition, *Partition) *Partition
 }
 
 // Write takes the next bytes. Its error is a *CorruptError, ErrNewerSnapshot or
@@ -314,6 +317,9 @@ func (d *StateDecoder) endPartition() {
 		p = &made
 	}
 	tp := TopicPartition{Topic: d.topic.ID, Partition: d.number}
+	if d.reduce != nil && p != d.empty {
+		p = d.reduce(tp, p)
+	}
 	d.state.partitions.Load(partitionByID{id: tp, partition: p})
 	d.step = d.readPartition
 	if d.number++; d.number == d.topic.Partitions {

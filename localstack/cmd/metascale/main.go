@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/debug"
 	"runtime/pprof"
 	"strings"
 	"syscall"
@@ -27,6 +28,7 @@ type options struct {
 	garbage    int
 	slots      int
 	latency    time.Duration
+	memory     int64
 	profile    string
 	dir        string
 }
@@ -38,6 +40,7 @@ func (o *options) define(flags *flag.FlagSet) {
 	flags.IntVar(&o.garbage, "garbage", 1_000_000, "objects of garbage")
 	flags.IntVar(&o.slots, "slots", 0, "measure the start from a journal of so many slots instead")
 	flags.DurationVar(&o.latency, "latency", 20*time.Millisecond, "with --slots: what each GET takes longer the second time")
+	flags.Int64Var(&o.memory, "memory", 0, "the runtime's memory limit in `MiB`, as --memory-limit sets it for a node (default none)")
 	flags.StringVar(&o.profile, "profile", "", "`file` for a CPU profile")
 	flags.StringVar(&o.dir, "dir", "", "`folder` for MinIO's data (default a temporary one)")
 }
@@ -50,7 +53,7 @@ func (o *options) validate() error {
 		return fmt.Errorf("--extents is not between 0 and %d", catalog.ExtentsMax)
 	case o.appends < 1 || o.appends > topicPartitions:
 		return fmt.Errorf("--appends is not between 1 and %d", topicPartitions)
-	case o.slots < 0 || o.garbage < 0 || o.latency < 0:
+	case o.slots < 0 || o.garbage < 0 || o.memory < 0 || o.latency < 0:
 		return errors.New("a number is negative")
 	}
 	return nil
@@ -82,6 +85,10 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 			return err
 		}
 		defer pprof.StopCPUProfile()
+	}
+	if o.memory > 0 {
+		// A node keeps an eighth for what is not the runtime's.
+		debug.SetMemoryLimit(o.memory << 20 / 8 * 7)
 	}
 	minio, err := localstack.StartMinIO(ctx, o.dir)
 	if err != nil {

@@ -83,13 +83,13 @@ func (s *scale) measureRunning(ctx context.Context, o options, bucket objstore.B
 	s.state.Advance(now)
 	empty := heap()
 	resetPeak()
-	begun = time.Now()
+	begun, collected := time.Now(), collecting()
 	c, err := start(ctx, bucket, without)
 	if err != nil {
 		return err
 	}
-	took, top := since(begun), peak()
-	r.row("start from the snapshot", "%s, heap %s after it, peak of memory %s", took, mib(heap()-empty), mib(top))
+	took, top, collected := since(begun), peak(), collecting()-collected
+	r.row("start from the snapshot", "%s, heap %s after it, peak of memory %s, collector %s", took, mib(heap()-empty), mib(top), brief(collected))
 	var times []time.Duration
 	for range commitsMeasured {
 		took, err := s.propose(ctx, c)
@@ -114,7 +114,7 @@ func (s *scale) measureSnapshot(ctx context.Context, bucket objstore.Bucket, r r
 	}
 	loaded := heap() - empty
 	resetPeak()
-	begun := time.Now()
+	begun, collected := time.Now(), collecting()
 	var times []time.Duration
 	for written := 0; written == 0; {
 		took, err := s.propose(ctx, c)
@@ -127,7 +127,7 @@ func (s *scale) measureSnapshot(ctx context.Context, bucket objstore.Bucket, r r
 		}
 	}
 	took, top := since(begun), peak()
-	r.row("snapshot written, read back, verified, while commits go on", "%s, peak of memory %s, state %s", took, mib(top), mib(loaded))
+	r.row("snapshot written, read back, verified, while commits go on", "%s, peak of memory %s, state %s, collector %s", took, mib(top), mib(loaded), brief(collecting()-collected))
 	r.row(fmt.Sprintf("%d commits meanwhile: p50 / p99 / longest", len(times)), "%s", quantiles(times))
 	return c.stop()
 }

@@ -248,3 +248,30 @@ func TestPruneByTwoNodesAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// Slots that no start needs stay for a while, for those that slept.
+func TestPruneLeavesSlotsToSleepers(t *testing.T) {
+	store := memstore.New()
+	j := open(t, store)
+	c := begin(t, j) // genesis in 0, claim in 1
+	for range 8 {
+		c.add(t, j, Edits, "")
+	}
+	c.snapshot(t, j, "of slot 9")
+	c.add(t, j, Edits, "")
+	c.snapshot(t, j, "of slot 10")
+	for _, test := range []struct {
+		keep   int
+		lowest Slot // that is left above the claim
+	}{
+		{100, 2}, {10, 2}, {8, 2}, {6, 4}, {2, 8}, {1, 9}, {0, 9},
+	} {
+		if _, err := j.Prune(t.Context(), test.keep, nil); err != nil {
+			t.Fatal(err)
+		}
+		slots := slotsOf(j, store)
+		if !slices.Equal(slots[:2], []Slot{0, 1}) || slots[2] != test.lowest || slots[len(slots)-1] != 10 {
+			t.Errorf("%v are left of 0 to 10, with %d kept", slots, test.keep)
+		}
+	}
+}

@@ -84,12 +84,12 @@ func appendRange(dst []byte, r *reader.Range) []byte {
 		dst = strconv.AppendUint(append(dst, `,"crc32c":`...), uint64(at.CRC), 10)
 		if at.Blocks != nil {
 			dst = strconv.AppendInt(append(dst, `,"block_bytes":`...), segment.BlockLen, 10)
-			dst = append(dst, `,"block_crc32c":[`...)
-			for i, crc := range at.Blocks {
+			dst = append(dst, `,"blocks":[`...)
+			for i := range at.Blocks {
 				if i > 0 {
 					dst = append(dst, ',')
 				}
-				dst = strconv.AppendUint(dst, uint64(crc), 10)
+				dst = appendBlock(dst, &at.Blocks[i])
 			}
 			dst = append(dst, ']')
 		}
@@ -97,6 +97,15 @@ func appendRange(dst []byte, r *reader.Range) []byte {
 			dst = appendJSONString(append(dst, `,"url":`...), strings.ToValidUTF8(at.URL, "\uFFFD"))
 			dst = strconv.AppendInt(append(dst, `,"url_expires":`...), at.Expires.UnixMilli(), 10)
 		}
+	}
+	return append(dst, '}')
+}
+
+func appendBlock(dst []byte, b *reader.StoredBlock) []byte {
+	dst = strconv.AppendUint(append(dst, `{"crc32c":`...), uint64(b.CRC), 10)
+	if b.FirstBatch >= 0 {
+		dst = strconv.AppendInt(append(dst, `,"first_batch":`...), b.FirstBatch, 10)
+		dst = strconv.AppendInt(append(dst, `,"base_offset":`...), int64(b.Base), 10)
 	}
 	return append(dst, '}')
 }

@@ -505,7 +505,7 @@ func (m *memoryNode) Manifest(_ context.Context, q reader.ManifestQuery) (reader
 			r.Stored = &reader.StoredRange{Key: "segments/0a/01ARZ3NDEKTSV4RRFFQ69G5F0A.seg", Pos: segment.Pos(100 * i), CRC: uint32(i)}
 		}
 		if i%3 == 1 {
-			r.Stored.Blocks = []uint32{1 << 31, 0}
+			r.Stored.Blocks = []reader.StoredBlock{{CRC: 1 << 31, Base: b.base}, {FirstBatch: -1}}
 			r.Stored.URL, r.Stored.Expires = "http://store/bucket/key?X-Amz-Expires=900&X-Amz-Signature=ab", time.UnixMilli(1700000000000)
 		}
 		out.Ranges = append(out.Ranges, r)

@@ -44,12 +44,23 @@ type Range struct {
 type StoredRange struct {
 	Key    string // of the object, within the store's prefix
 	Pos    segment.Pos
-	CRC    uint32   // CRC32C of the bytes
-	Blocks []uint32 // CRC32C of each segment.BlockLen of them, if there are more
+	CRC    uint32        // CRC32C of the bytes
+	Blocks []StoredBlock // each of segment.BlockLen of them, if there are more
 
 	URL     string    // reads the whole object; empty if the store cannot make one
 	Expires time.Time // of URL
 }
+
+// StoredBlock is segment.BlockLen bytes of a StoredRange, or what is left.
+type StoredBlock struct {
+	CRC        uint32         // CRC32C of the bytes
+	FirstBatch int64          // bytes from the start of the range to the first batch that begins in the block; -1 if none does
+	Base       catalog.Offset // of that batch
+}
+
+// manifestBlocksMax bounds the blocks that one Manifest lists, beside those of
+// one range.
+const manifestBlocksMax = 64 << 10
 
 // Manifest returns where the records of a partition lie, as of now. Its errors
 // are those of Fetch.
@@ -92,8 +103,12 @@ func (r *Reader) manifest(ctx context.Context, view *catalog.State, p *catalog.P
 			break
 		}
 	}
+	blocks := 0
 	err := r.locate(ctx, view, q.Partition, extents, func(x *catalog.Extent, at *StoredRange) error {
 		if at != nil {
+			if blocks += len(at.Blocks); blocks > manifestBlocksMax && len(m.Ranges) > 0 {
+				return errEnough
+			}
 			if err := r.presign(ctx, at, m.Ranges); err != nil {
 				return err
 			}
@@ -122,7 +137,7 @@ func (r *Reader) locate(ctx context.Context, view *catalog.State, tp catalog.Top
 		if !ok {
 			return fmt.Errorf("object %s of a live extent is not in the catalog", x.Object)
 		}
-		topic, known := r.soleTopics.of(x.Object)
+		topic, known := r.knownTopic(o)
 		if !known || topic == tp.Topic && x.Len > catalog.ExtentCRCLenMax {
 			asked[i] = true
 			indexes = append(indexes, indexSource(o))
@@ -161,6 +176,25 @@ func (r *Reader) locate(ctx context.Context, view *catalog.State, tp catalog.Top
 	})
 }
 
+// knownTopic returns the topic whose bytes an object holds, or severalTopics, if
+// no request is needed for that: what was just written or read is in the cache.
+func (r *Reader) knownTopic(o catalog.Object) (catalog.TopicID, bool) {
+	if topic, ok := r.soleTopics.of(o.ID); ok {
+		return topic, true
+	}
+	b, ok := r.loader.cache.get(blockKey{object: o.ID, len: o.Size})
+	if !ok || int64(o.IndexPos) > int64(len(b.bytes)) {
+		return catalog.TopicID{}, false
+	}
+	index, err := segment.DecodeIndex(b.bytes[o.IndexPos:], o.IndexCRC)
+	if err != nil {
+		return catalog.TopicID{}, false // whoever loads it will say so
+	}
+	topic := soleTopic(index)
+	r.soleTopics.note(o.ID, topic)
+	return topic, true
+}
+
 // storedAt is where a short extent lies.
 func storedAt(x *catalog.Extent) *StoredRange {
 	return &StoredRange{Key: segment.Key(x.Object), Pos: x.Pos, CRC: x.CRC}
@@ -179,9 +213,10 @@ func storedIn(index *segment.Index, x *catalog.Extent, tp catalog.TopicPartition
 		return nil
 	}
 	at.CRC = run.CRC
-	at.Blocks = make([]uint32, len(run.Blocks))
+	at.Blocks = make([]StoredBlock, len(run.Blocks))
 	for i := range run.Blocks {
-		at.Blocks[i] = run.Blocks[i].CRC
+		b := &run.Blocks[i]
+		at.Blocks[i] = StoredBlock{CRC: b.CRC, FirstBatch: b.FirstBatch, Base: x.Base + catalog.Offset(b.RecordsBefore)}
 	}
 	return at
 }

@@ -207,7 +207,7 @@ func history(t *testing.T) *historyLog {
 	h.add(false, 1, 3, 10)
 	h.add(true, 1, 2, 10)
 	h.add(true, 2, 2, 10)
-	h.add(false, 80, 2, 200_000) // 31 MiB, in blocks and several parts
+	h.add(false, 30, 2, 150_000) // 9 MB, in blocks and several parts
 	h.add(false, 3, 4, 50)
 	h.add(false, 2, 1, 3_000_000) // blocks in which no batch begins
 	h.add(true, 1, 1, 10)
@@ -230,7 +230,7 @@ func TestDirectReadsTheSame(t *testing.T) {
 		if h.most < 2 {
 			t.Error("one download at a time")
 		}
-		for range 30 {
+		for range 10 {
 			from := rand.Int64N(end + 1)
 			h.read(ReaderConfig{}, from, from+rand.Int64N(end+1-from))
 		}
@@ -251,7 +251,7 @@ func TestDirectReadsLittleOfALongRange(t *testing.T) {
 			got += whole.ContentLength
 			return whole, nil
 		}
-		h.read(ReaderConfig{}, 100, 102)
+		h.read(ReaderConfig{}, 40, 42)
 		if got == 0 || got > 4<<20 {
 			t.Errorf("%d bytes for 2 records", got)
 		}
@@ -294,7 +294,7 @@ func TestDirectFallsBack(t *testing.T) {
 			return whole, nil
 		}, true},
 		{"in the middle", func(n int, r *http.Request, whole *http.Response) (*http.Response, error) {
-			if n > 4 {
+			if n > 2 {
 				return reply(r, 404, mediaRaw, ""), nil
 			}
 			return whole, nil
@@ -369,7 +369,7 @@ func TestDirectWithoutURLs(t *testing.T) {
 func TestDirectEndsWithItsLoop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := history(t)
-		reader, err := h.client().NewReader(ReaderConfig{Topic: "t", Partitions: []int32{0}, To: AtOffset(100), Direct: true})
+		reader, err := h.client().NewReader(ReaderConfig{Topic: "t", Partitions: []int32{0}, To: AtOffset(60), Direct: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -391,7 +391,7 @@ func TestDirectEndsWithItsLoop(t *testing.T) {
 			}
 			next++
 		}
-		if next != 100 {
+		if next != 60 {
 			t.Errorf("ended at %d", next)
 		}
 	})

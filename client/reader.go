@@ -73,7 +73,7 @@ func (cfg ReaderConfig) Validate() error {
 		return errors.New("an offset is below 0")
 	}
 	if cfg.Direct && cfg.To.kind == positionNone {
-		return errors.New("Direct needs a To")
+		return errors.New("reading that is Direct needs a To")
 	}
 	for i, partition := range cfg.Partitions {
 		for _, other := range cfg.Partitions[:i] {

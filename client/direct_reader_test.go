@@ -262,7 +262,9 @@ func TestDirectReadsLittleOfALongRange(t *testing.T) {
 // what failed comes from the node.
 func TestDirectFallsBack(t *testing.T) {
 	status := func(code int) func(int, *http.Request, *http.Response) (*http.Response, error) {
-		return func(_ int, r *http.Request, _ *http.Response) (*http.Response, error) { return reply(r, code, mediaRaw, "no"), nil }
+		return func(_ int, r *http.Request, _ *http.Response) (*http.Response, error) {
+			return reply(r, code, mediaRaw, "no"), nil
+		}
 	}
 	damage := func(r *http.Request, whole *http.Response, change func([]byte) []byte) (*http.Response, error) {
 		body, err := io.ReadAll(whole.Body)

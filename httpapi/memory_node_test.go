@@ -497,7 +497,7 @@ func (m *memoryNode) Manifest(_ context.Context, q reader.ManifestQuery) (reader
 	end := min(q.To, bounds.End)
 	for i, b := range m.stored[q.Partition] {
 		next := b.base + catalog.Offset(b.count)
-		if next <= from || b.base >= end || len(out.Ranges) == q.RangesMax {
+		if from >= end || next <= from || b.base >= end || len(out.Ranges) == q.RangesMax {
 			continue
 		}
 		r := reader.Range{Base: b.base, Records: int64(b.count), Len: int64(len(b.data))}

@@ -30,6 +30,9 @@ type Config struct {
 	ReadAheadObjects int
 	// DecompressedBytesMax bounds one batch that OffsetAtTime looks into.
 	DecompressedBytesMax int
+	// PresignValidity is how long the URLs of a Manifest are good for; 0 is for
+	// none. It must be below the time for which garbage is kept.
+	PresignValidity time.Duration
 
 	// AttemptsMax is how often a load is tried before it has failed.
 	AttemptsMax int
@@ -54,6 +57,7 @@ func DefaultConfig() Config {
 		FetchBytesMax:        64 << 20,
 		ReadAheadObjects:     2,
 		DecompressedBytesMax: 64 << 20,
+		PresignValidity:      15 * time.Minute,
 		AttemptsMax:          3,
 		AttemptTimeout:       3 * time.Second,
 		BytesPerSecondMin:    4 << 20,
@@ -70,6 +74,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("reader: loads of %d bytes whole, %d bytes in all, %d for a fetch, %d ahead", c.WholeObjectBytes, c.LoadBytesMax, c.LoadsPerFetch, c.ReadAheadObjects)
 	case c.FetchBytesMax < 1 || c.DecompressedBytesMax < 1:
 		return fmt.Errorf("reader: fetches of %d bytes, batches of %d", c.FetchBytesMax, c.DecompressedBytesMax)
+	case c.PresignValidity != 0 && (c.PresignValidity < time.Second || c.PresignValidity > 7*24*time.Hour):
+		return fmt.Errorf("reader: URLs that are valid for %s; a second to 7 days, or 0 for none", c.PresignValidity)
 	case c.AttemptsMax < 1 || c.AttemptTimeout <= 0 || c.BytesPerSecondMin < 1 || c.Backoff <= 0:
 		return fmt.Errorf("reader: %d attempts of %s at %d bytes/s, %s apart", c.AttemptsMax, c.AttemptTimeout, c.BytesPerSecondMin, c.Backoff)
 	}

@@ -217,6 +217,11 @@ func (o nodeOptions) readerConfig() reader.Config {
 	cfg.RecentBytes = o.CacheBytes / 3
 	cfg.CacheBytes = max(1<<20, o.CacheBytes-cfg.RecentBytes)
 	cfg.LoadBytesMax = o.MemoryLimit / 8
+	// A URL must not outlive what it reads.
+	cfg.PresignValidity = min(cfg.PresignValidity, max(time.Second, o.GarbageGrace))
+	if !o.Presign {
+		cfg.PresignValidity = 0
+	}
 	return cfg
 }
 

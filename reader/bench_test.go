@@ -84,7 +84,7 @@ func BenchmarkTail(b *testing.B) {
 	for range 1000 {
 		l.commit(unit{partition: part(0), batches: [][]recordbatch.Record{batchOf(1024, 1)}})
 	}
-	r := l.reader(func(c *Config) { c.ReadAheadObjects = 0 })
+	r := l.reader(func(c *Config) { c.ReadAheadBytesMax = 0 })
 	defer r.Close()
 	q := Query{Partition: part(0), Offset: l.end(part(0)) - 1, Until: NoUntil, MaxBytes: 1 << 20, MinBytes: 1, MaxWait: time.Second}
 	b.ReportAllocs()

@@ -215,8 +215,11 @@ func (o nodeOptions) collectorConfig() tiering.CollectorConfig {
 func (o nodeOptions) readerConfig() reader.Config {
 	cfg := reader.DefaultConfig()
 	cfg.RecentBytes = o.CacheBytes / 3
-	cfg.CacheBytes = max(1<<20, o.CacheBytes-cfg.RecentBytes)
-	cfg.LoadBytesMax = o.MemoryLimit / 8
+	cfg.ReplayCacheBytes = o.CacheBytes / 3
+	cfg.CacheBytes = max(1<<20, o.CacheBytes-cfg.RecentBytes-cfg.ReplayCacheBytes)
+	loads := o.MemoryLimit / 8
+	cfg.Live.BytesMax = loads * 3 / 8
+	cfg.Replay.BytesMax = loads - cfg.Live.BytesMax
 	return cfg
 }
 

@@ -62,7 +62,7 @@ func DefaultConfig() Config {
 		RecentBytes:          40 << 20,
 		ReplayCacheBytes:     40 << 20,
 		WholeObjectBytes:     16 << 20,
-		RangeBytesMax:        8 << 20,
+		RangeBytesMax:        4 << 20,
 		Live:                 Lane{BytesMax: 24 << 20, LoadsMax: 64},
 		Replay:               Lane{BytesMax: 40 << 20, LoadsMax: 32},
 		LoadsPerFetch:        16,

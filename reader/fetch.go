@@ -199,6 +199,7 @@ func (r *Reader) read(ctx context.Context, view *catalog.State, p *catalog.Parti
 	}
 	a := newAnswer(q, end, bytesMax)
 	t := r.trails.follow(q.Partition, q.Offset)
+	r.readAhead(view, p, q.Offset, t.limit(p, q, end), t.last+t.ahead, t)
 	for !a.full && a.next < end {
 		pieces, err := r.plan(ctx, view, p, a.next, a.wanted(), t.run)
 		if err == nil {
@@ -247,11 +248,7 @@ func (r *Reader) read(ctx context.Context, view *catalog.State, p *catalog.Parti
 
 // goOn prepares for the fetch that begins where a ends.
 func (r *Reader) goOn(view *catalog.State, p *catalog.Partition, q Query, a *answer, t trail) {
-	end := p.End()
-	if q.Until != NoUntil && !t.chain {
-		end = min(end, q.Until) // what is behind it may be of no use
-	}
-	room := r.readAhead(view, p, a.next, end, t)
+	room := r.readAhead(view, p, a.next, t.limit(p, q, a.end), t.ahead, t)
 	next := t.step(int64(a.bytes), r.cfg.ReadAheadBytesMax, room)
 	next.chain = next.chain || a.next >= a.end
 	r.trails.leave(q.Partition, min(a.next, a.end), next)

@@ -124,7 +124,7 @@ func (l *loader) underWay(k laneKind, key blockKey) *flight {
 // unless that would hold up what is asked for now, or there is no memory to keep
 // them. It tells whether there may be room for more.
 func (l *loader) ahead(k laneKind, group []source) bool {
-	unused, size := l.cache.unused(k), spanned(&group[0], &group[len(group)-1])
+	size := spanned(&group[0], &group[len(group)-1])
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	in := l.lanes[k]
@@ -134,7 +134,7 @@ func (l *loader) ahead(k laneKind, group []source) bool {
 		}
 	}
 	f := newFlight(k, group, in.BytesMax)
-	if len(in.queue) > 0 || !in.fits(f.share) || in.aheads+unused+size > l.cache.rings[k].max/2 {
+	if len(in.queue) > 0 || !in.fits(f.share) || in.aheads+l.cache.unused(k)+size > l.cache.rings[k].max/4*3 {
 		return false
 	}
 	for i := range f.parts {
@@ -193,7 +193,6 @@ func (l *loader) run(f *flight) {
 			good = append(good, &ringBlock{key: p.key, block: p.block, ahead: p.ahead})
 			size += p.useful()
 		}
-		f.asked(in, f.parts[i].key)
 	}
 	l.mu.Unlock()
 	if len(good) > 0 {
@@ -202,6 +201,8 @@ func (l *loader) run(f *flight) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range f.parts {
+		// From here on the cache counts it.
+		f.asked(in, f.parts[i].key)
 		delete(in.flights, f.parts[i].key)
 	}
 	in.loads--

@@ -27,6 +27,7 @@ type place struct {
 // trail is what is known of the fetches that led to a place.
 type trail struct {
 	run   int64 // bytes that were read in sequence, without coming to the end
+	last  int64 // bytes of the last of them
 	ahead int64 // bytes to read ahead of a fetch that begins here
 	chain bool  // of closed ranges, each of which begins where the one before ended
 }
@@ -66,7 +67,7 @@ const blockLen = segment.BlockLen
 // ahead of doubles with each step, up to most, and is halved if there was no room
 // for all of it.
 func (t trail) step(bytes, most int64, room bool) trail {
-	next := trail{run: t.run + bytes, chain: t.chain}
+	next := trail{run: t.run + bytes, last: bytes, chain: t.chain}
 	switch {
 	case t.ahead == 0:
 		next.ahead = max(blockLen, bytes)
@@ -79,16 +80,26 @@ func (t trail) step(bytes, most int64, room bool) trail {
 	return next
 }
 
-// readAhead begins to load what holds the records from offset up to end, as far as
-// the trail says. It is a hint: with loads enough under way it does nothing, and
-// what fails is the next fetch's to meet. It tells whether there was room for it.
-func (r *Reader) readAhead(view *catalog.State, p *catalog.Partition, offset, end catalog.Offset, t trail) (room bool) {
+// limit is the offset up to which a fetch that ends at end is read ahead of: what is
+// behind a closed range may be of no use, unless it is one of a chain.
+func (t trail) limit(p *catalog.Partition, q Query, end catalog.Offset) catalog.Offset {
+	if q.Until == NoUntil || t.chain {
+		return p.End()
+	}
+	return end
+}
+
+// readAhead begins to load what holds the records from offset up to end, up to so
+// many bytes, for a reader that has come along the trail. It is a hint: with loads
+// enough under way it does nothing, and what fails is the next fetch's to meet. It
+// tells whether there was room for it.
+func (r *Reader) readAhead(view *catalog.State, p *catalog.Partition, offset, end catalog.Offset, bytes int64, t trail) (room bool) {
 	if t.ahead == 0 {
 		return true
 	}
 	// A reader that is far ahead in a large object asks for many blocks at once,
 	// and each time for as many: it waits until they are enough.
-	a := aheadOf{loader: r.loader, left: t.ahead, groupMax: min(r.cfg.RangeBytesMax, t.ahead/2)}
+	a := aheadOf{loader: r.loader, left: bytes, groupMax: min(r.cfg.RangeBytesMax, t.ahead/2)}
 	for _, x := range p.Extents(offset, extentsAhead) {
 		o, ok := view.Object(x.Object)
 		if !ok || x.Base >= end {

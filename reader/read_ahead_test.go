@@ -34,7 +34,6 @@ func (l *log) reads() func() []string {
 	}
 }
 
-
 // objectSize is that of the first object of partition 0.
 func (l *log) objectSize() int64 {
 	x := l.replica.recent.Partition(part(0)).Extents(0, 1)[0]
@@ -157,7 +156,7 @@ func TestReadAheadYieldsToLoads(t *testing.T) {
 	})
 }
 
-// TestReadAheadFitsTheCache: what was read ahead and not used takes half of the
+// TestReadAheadFitsTheCache: what was read ahead and not used takes three quarters of the
 // lane's cache at most, and none of it is lost.
 func TestReadAheadFitsTheCache(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -175,7 +174,7 @@ func TestReadAheadFitsTheCache(t *testing.T) {
 			unused := r.loader.cache.unused(replay)
 			r.loader.mu.Lock()
 			defer r.loader.mu.Unlock()
-			if n := unused + r.loader.lanes[replay].aheads; n > 1<<19 {
+			if n := unused + r.loader.lanes[replay].aheads; n > 3<<18+l.objectSize() { // one on its way into the cache counts twice
 				t.Errorf("%d bytes read ahead", n)
 			}
 		})
@@ -228,7 +227,7 @@ func TestLargeObjectIsReadInLargeRanges(t *testing.T) {
 		}
 		o, _ := l.replica.recent.Object(id)
 		blocks := int(int64(o.IndexPos)>>20) + 1
-		if n := l.store.Count(objstore.OpGetRange); n > blocks/3 || n < blocks/8 {
+		if n := l.store.Count(objstore.OpGetRange); n > blocks/2 || n < blocks/8 {
 			t.Errorf("%d requests for %d blocks", n, blocks)
 		}
 		if n := r.loader.cache.unused(replay); n != 0 {

@@ -58,9 +58,9 @@ type Config struct {
 // DefaultConfig returns the values that production uses.
 func DefaultConfig() Config {
 	return Config{
-		CacheBytes:           48 << 20,
-		RecentBytes:          40 << 20,
-		ReplayCacheBytes:     40 << 20,
+		CacheBytes:           32 << 20,
+		RecentBytes:          32 << 20,
+		ReplayCacheBytes:     64 << 20,
 		WholeObjectBytes:     16 << 20,
 		RangeBytesMax:        4 << 20,
 		Live:                 Lane{BytesMax: 24 << 20, LoadsMax: 64},

@@ -134,7 +134,7 @@ func (l *loader) ahead(k laneKind, group []source) bool {
 		}
 	}
 	f := newFlight(k, group, in.BytesMax)
-	if len(in.queue) > 0 || !in.fits(f.share) || in.aheads+l.cache.unused(k)+size > l.cache.rings[k].max/4*3 {
+	if len(in.queue) > 0 || !in.fits(f.share) || in.aheads+l.cache.unused(k)+size > l.aheadMax(k, group[0].kind) {
 		return false
 	}
 	for i := range f.parts {
@@ -144,6 +144,18 @@ func (l *loader) ahead(k laneKind, group []source) bool {
 	}
 	l.enqueue(f)
 	return true
+}
+
+// aheadMax is how many bytes of a kind may be read ahead and not asked for yet, of
+// what the lane's part of the cache holds. Whole objects get less: others pass
+// through them too, and whoever is in front must not push out what those in the
+// rear have yet to read.
+func (l *loader) aheadMax(k laneKind, kind sourceKind) int64 {
+	quarter := l.cache.rings[k].max / 4
+	if kind == wholeObject {
+		return quarter
+	}
+	return 3 * quarter
 }
 
 // needs tells whether a source is neither in the cache nor under way.

@@ -214,8 +214,8 @@ func (o nodeOptions) collectorConfig() tiering.CollectorConfig {
 
 func (o nodeOptions) readerConfig() reader.Config {
 	cfg := reader.DefaultConfig()
-	cfg.RecentBytes = o.CacheBytes / 3
-	cfg.ReplayCacheBytes = o.CacheBytes / 3
+	cfg.RecentBytes = o.CacheBytes / 4
+	cfg.ReplayCacheBytes = o.CacheBytes / 2
 	cfg.CacheBytes = max(1<<20, o.CacheBytes-cfg.RecentBytes-cfg.ReplayCacheBytes)
 	loads := o.MemoryLimit / 8
 	cfg.Live.BytesMax = loads * 3 / 8

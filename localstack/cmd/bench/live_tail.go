@@ -60,15 +60,15 @@ func (s *sitting) liveTail(ctx context.Context, dir string) error {
 const pollWarmUp = 500 * time.Millisecond
 
 // poll sends records to one node at a steady rate and follows them at another by
-// long polls. It notes how long after a record was due the poll answered with it.
+// long polls. It notes how long after a record was acknowledged the poll answered
+// with it: what the way in takes is not the reader's.
 func (s *sitting) poll(ctx context.Context, name string, writer, reader *localstack.Node) error {
 	s.say(name)
 	ctx, cancel := context.WithTimeout(ctx, s.options.phase()+loadGrace)
 	defer cancel()
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 2 * livePartitions}}
 	defer client.CloseIdleConnections()
-	all := hdrhistogram.New(1, time.Minute.Microseconds(), 3)
-	var mu sync.Mutex // guards all
+	delays := &pollDelays{histogram: hdrhistogram.New(1, time.Minute.Microseconds(), 3), acknowledged: map[string]time.Time{}, arrived: map[string]time.Time{}}
 	began := time.Now()
 	group, ctx := errgroup.WithContext(ctx)
 	for p := range livePartitions {
@@ -83,7 +83,11 @@ func (s *sitting) poll(ctx context.Context, name string, writer, reader *localst
 				if err := sleepUntil(ctx, due); err != nil {
 					return err
 				}
-				if err := send(ctx, client, writer.URL, p, strconv.FormatInt(due.UnixNano(), 10)); err != nil {
+				value := fmt.Sprintf("%d/%d", p, n)
+				if err := send(ctx, client, writer.URL, p, value); err != nil {
+					return err
+				}
+				if err := delays.acknowledge(value, due.Sub(began) >= pollWarmUp); err != nil {
 					return err
 				}
 			}
@@ -95,19 +99,8 @@ func (s *sitting) poll(ctx context.Context, name string, writer, reader *localst
 				if err != nil {
 					return err
 				}
-				arrived := time.Now()
 				for _, value := range values {
-					due, err := strconv.ParseInt(value, 10, 64)
-					if err != nil {
-						return err
-					}
-					if time.Unix(0, due).Sub(began) < pollWarmUp {
-						continue
-					}
-					mu.Lock()
-					err = all.RecordValue(arrived.Sub(time.Unix(0, due)).Microseconds())
-					mu.Unlock()
-					if err != nil {
+					if err := delays.arrive(value); err != nil {
 						return err
 					}
 				}
@@ -119,9 +112,52 @@ func (s *sitting) poll(ctx context.Context, name string, writer, reader *localst
 	if err := group.Wait(); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	s.figures.add(name+".p50_seconds", float64(all.ValueAtQuantile(50))/1e6)
-	s.figures.add(name+".p99_seconds", float64(all.ValueAtQuantile(99))/1e6)
+	s.figures.add(name+".p50_seconds", float64(delays.histogram.ValueAtQuantile(50))/1e6)
+	s.figures.add(name+".p99_seconds", float64(delays.histogram.ValueAtQuantile(99))/1e6)
 	return nil
+}
+
+// pollDelays is how long records took from their acknowledgement to the end of the
+// poll that waited for them. One that arrives before it is acknowledged took nothing.
+type pollDelays struct {
+	mu           sync.Mutex
+	histogram    *hdrhistogram.Histogram // guarded by mu; µs
+	acknowledged map[string]time.Time    // guarded by mu; of those that have not arrived; zero if they do not count
+	arrived      map[string]time.Time    // guarded by mu; of those that are not acknowledged
+}
+
+func (d *pollDelays) acknowledge(value string, counts bool) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if _, ok := d.arrived[value]; ok {
+		delete(d.arrived, value)
+		return d.record(counts, 0)
+	}
+	d.acknowledged[value] = time.Time{}
+	if counts {
+		d.acknowledged[value] = time.Now()
+	}
+	return nil
+}
+
+func (d *pollDelays) arrive(value string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	at, ok := d.acknowledged[value]
+	if !ok {
+		d.arrived[value] = time.Now()
+		return nil
+	}
+	delete(d.acknowledged, value)
+	return d.record(!at.IsZero(), time.Since(at))
+}
+
+// record wants mu held.
+func (d *pollDelays) record(counts bool, delay time.Duration) error {
+	if !counts {
+		return nil
+	}
+	return d.histogram.RecordValue(delay.Microseconds())
 }
 
 func sleepUntil(ctx context.Context, at time.Time) error {

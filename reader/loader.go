@@ -187,7 +187,7 @@ func (l *loader) dequeue(in *lane) {
 		in.bytes += f.share
 		in.loads++
 		f.started = true
-		l.metrics.waits.WithLabelValues(f.lane.String()).Observe(time.Since(f.queued).Seconds())
+		in.gauges.wait.Observe(time.Since(f.queued).Seconds())
 		l.running.Go(func() { l.run(f) })
 	}
 	in.show()

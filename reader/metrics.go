@@ -22,8 +22,11 @@ type metrics struct {
 	laneQueued *prometheus.GaugeVec
 }
 
-// laneGauges are those of one lane.
-type laneGauges struct{ bytes, loads, queued prometheus.Gauge }
+// laneGauges are those of one lane, and how long its loads wait.
+type laneGauges struct {
+	bytes, loads, queued prometheus.Gauge
+	wait                 prometheus.Observer
+}
 
 func newMetrics(reg prometheus.Registerer) *metrics {
 	f := promauto.With(reg)
@@ -54,5 +57,6 @@ func (m *metrics) lane(k laneKind) laneGauges {
 		bytes:  m.laneBytes.WithLabelValues(k.String()),
 		loads:  m.laneLoads.WithLabelValues(k.String()),
 		queued: m.laneQueued.WithLabelValues(k.String()),
+		wait:   m.waits.WithLabelValues(k.String()),
 	}
 }

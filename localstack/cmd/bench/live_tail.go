@@ -56,8 +56,9 @@ func (s *sitting) liveTail(ctx context.Context, dir string) error {
 	})
 }
 
-// pollWarmUp is for how long polls go on before they count, until the replays run.
-const pollWarmUp = 500 * time.Millisecond
+// pollWarmUp is for how long polls go on before they count, until the replays run and
+// the node has grown to the memory that they take.
+const pollWarmUp = 2 * time.Second
 
 // poll sends records to one node at a steady rate and follows them at another by
 // long polls. It notes how long after a record was acknowledged the poll answered

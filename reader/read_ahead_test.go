@@ -241,6 +241,7 @@ func TestLargeObjectIsReadInLargeRanges(t *testing.T) {
 func TestDamagedBlockLeavesItsNeighbours(t *testing.T) {
 	for name, damage := range map[string]func(body []byte) []byte{
 		"flipped": func(body []byte) []byte { body[2<<20+100] ^= 1; return body },
+		"cut off": func(body []byte) []byte { return body[:2<<20+100] },
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newLog(t)
@@ -249,8 +250,12 @@ func TestDamagedBlockLeavesItsNeighbours(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			l.mem.Replace(segment.Key(id), damage(append([]byte(nil), got.Body...)))
 			r := l.reader(func(c *Config) { c.WholeObjectBytes = 0 })
+			o, _ := l.replica.recent.Object(id)
+			if _, err := r.loader.one(t.Context(), indexSource(o, live)); err != nil {
+				t.Fatal(err)
+			}
+			l.mem.Replace(segment.Key(id), damage(append([]byte(nil), got.Body...)))
 			served, err := r.Fetch(t.Context(), everything())
 			if err != nil {
 				t.Fatal(err)
@@ -268,6 +273,22 @@ func TestDamagedBlockLeavesItsNeighbours(t *testing.T) {
 				t.Errorf("the damage itself: %v", err)
 			}
 		})
+	}
+}
+
+// TestBlocksSideBySideAreOneRequest, also of a fetch that nobody foresaw.
+func TestBlocksSideBySideAreOneRequest(t *testing.T) {
+	l := newLog(t)
+	l.commit(longUnit())
+	for most, want := range map[int64]int{0: 4, 2 << 20: 3, 4 << 20: 2} {
+		r := l.reader(func(c *Config) { c.WholeObjectBytes, c.RangeBytesMax = 0, most })
+		before := l.store.Count(objstore.OpGetRange)
+		q := everything()
+		q.MaxBytes = 4 << 20
+		l.check(r, q)
+		if n := l.store.Count(objstore.OpGetRange) - before; n != want {
+			t.Errorf("%d requests for the index and three blocks with at most %d bytes in each, expected %d", n, most, want)
+		}
 	}
 }
 

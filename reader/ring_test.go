@@ -106,6 +106,18 @@ func TestCacheKeepsWhatIsReadAgain(t *testing.T) {
 			t.Errorf("block %d was pushed out by what was read once", n)
 		}
 	}
+	for range 5 {
+		put(41, 42, 43, 44, 51, 52, 53, 54)
+	}
+	kept := 0
+	for _, n := range []int{41, 42, 43, 44, 51, 52, 53, 54} {
+		if _, ok := c.again.Get(keyOf(n).encoded()); ok {
+			kept++
+		}
+	}
+	if kept == 0 {
+		t.Error("what is read again and again is not kept")
+	}
 }
 
 func TestLeftBlocksAreBounded(t *testing.T) {

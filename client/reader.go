@@ -57,7 +57,16 @@ type ReaderConfig struct {
 	// come from the bucket are fetched from a node after all. It must be safe for
 	// concurrent use.
 	Fallback func(error)
+	// ClosedRanges asks for ranges that end at a To or at a multiple of 65,536, the
+	// same in each replay, so that a proxy that keeps their answers, which never
+	// change, serves all replays but the first. It needs a To. Records that were
+	// trimmed, or a topic that was made anew, may be answered from there for an hour.
+	ClosedRanges bool
 }
+
+// closedRangeLen is the number of offsets after which closed ranges end. The
+// answers of different readers come together again there, wherever they began.
+const closedRangeLen = 1 << 16
 
 // Validate tells what is wrong with a ReaderConfig.
 func (cfg ReaderConfig) Validate() error {
@@ -69,6 +78,8 @@ func (cfg ReaderConfig) Validate() error {
 		return errors.New("time to Wait is not between 0 and 30 s")
 	case cfg.Requests < 1 || cfg.Requests > followMax:
 		return errors.New("number of Requests is not between 1 and 1024")
+	case cfg.ClosedRanges && cfg.To.kind == positionNone:
+		return errors.New("ClosedRanges need a To")
 	case cfg.From.kind == positionOffset && cfg.From.offset < 0 || cfg.To.kind == positionOffset && cfg.To.offset < 0:
 		return errors.New("an offset is below 0")
 	}
@@ -308,9 +319,11 @@ func (r *Reader) readAhead(ctx context.Context, one *readRange, answers chan<- r
 func (r *Reader) readNode(ctx context.Context, one *readRange, next, to int64, hand handFetched) (int64, bool) {
 	lastRecord := time.Now()
 	for next < to {
-		f, err := r.client.fetch(ctx, Fetch{
-			Topic: r.cfg.Topic, Partition: one.partition, Offset: next, Bytes: r.cfg.FetchBytes, Wait: r.cfg.Wait,
-		}, retryableFetch)
+		q := Fetch{Topic: r.cfg.Topic, Partition: one.partition, Offset: next, Bytes: r.cfg.FetchBytes, Wait: r.cfg.Wait}
+		if r.cfg.ClosedRanges {
+			q.Until = min(to, next-next%closedRangeLen+closedRangeLen)
+		}
+		f, err := r.client.fetch(ctx, q, retryableFetch)
 		if f != nil {
 			f.cut(to)
 			next = f.NextOffset

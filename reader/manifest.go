@@ -140,7 +140,7 @@ func (r *Reader) locate(ctx context.Context, view *catalog.State, tp catalog.Top
 		topic, known := r.knownTopic(o)
 		if !known || topic == tp.Topic && x.Len > catalog.ExtentCRCLenMax {
 			asked[i] = true
-			indexes = append(indexes, indexSource(o))
+			indexes = append(indexes, indexSource(o, replay))
 		}
 		topics[i] = topic
 	}

@@ -88,7 +88,7 @@ func (r *Reader) Close() {
 // nothing.
 func (r *Reader) Warm(id catalog.ObjectID, body []byte) {
 	if size := int64(len(body)); size <= r.cfg.WholeObjectBytes {
-		r.loader.cache.put(blockKey{object: id, len: size}, block{bytes: body})
+		r.loader.cache.put(live, []*ringBlock{{key: blockKey{object: id, len: size}, block: block{bytes: body}}}, size)
 	}
 }
 

@@ -31,6 +31,7 @@ type consumeFlags struct {
 	format       string
 	count        int64
 	fetchBytes   int64
+	closed       bool
 	retryTimeout time.Duration
 	check        bool
 	quiet        bool
@@ -86,6 +87,7 @@ in ms, %k key, %v value, %h headers, %% percent, \n and \t.`,
 	flags.StringVar(&f.format, "format", "value", "value, json or a template")
 	flags.Int64VarP(&f.count, "count", "n", -1, "end after this many `records`")
 	bytesFlag(flags, &f.fetchBytes, "fetch-bytes", 4<<20, "bytes asked for in one request")
+	flags.BoolVar(&f.closed, "closed-ranges", false, "ask for ranges that are the same in each replay, so that a caching proxy serves all but the first")
 	flags.DurationVar(&f.retryTimeout, "retry-timeout", 2*time.Minute, "give up after this long without progress")
 	flags.BoolVar(&f.check, "check", false, "print no records but a checksum over them, to compare with that of produce")
 	f.groups.add(flags)
@@ -112,6 +114,9 @@ func (f *consumeFlags) run(ctx context.Context, env *environment, topic string) 
 	}
 	if f.direct && f.follow && f.to == "" {
 		return usagef("--direct needs an end: it reads history, and --follow what comes")
+	}
+	if f.closed && f.follow && f.to == "" {
+		return usagef("--closed-ranges needs an end: --to")
 	}
 	now := time.Now()
 	from, err := parsePosition(f.from, now)
@@ -156,7 +161,7 @@ func (f *consumeFlags) run(ctx context.Context, env *environment, topic string) 
 		limit = f.count
 	}
 	reader := &consumer{
-		topic: topic, fetchBytes: f.fetchBytes, parallel: consumeParallel, format: format, limit: limit, direct: f.direct,
+		topic: topic, fetchBytes: f.fetchBytes, closed: f.closed, parallel: consumeParallel, format: format, limit: limit, direct: f.direct,
 	}
 	if f.follow {
 		reader.parallel = max(len(partitions), 1)

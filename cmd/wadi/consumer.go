@@ -29,6 +29,7 @@ type consumer struct {
 	client     *client.Client
 	topic      string
 	fetchBytes int64
+	closed     bool          // ask for closed ranges, which a proxy may have kept
 	parallel   int           // partitions that are fetched at a time, of those that end
 	format     recordFormat  // nil to print nothing
 	digest     *recordDigest // may be nil
@@ -98,6 +99,7 @@ func (c *consumer) partition(ctx context.Context, r consumeRange) error {
 	}
 	if r.to != unbounded {
 		cfg.To, cfg.Direct, cfg.Fallback = client.AtOffset(r.to), c.direct, c.fallback
+		cfg.ClosedRanges = c.closed
 	}
 	reader, err := c.client.NewReader(cfg)
 	if err != nil {

@@ -49,11 +49,14 @@ type node struct {
 	awaitsStore atomic.Bool // it does not answer, and nothing was loaded yet
 }
 
+// outsideHeap is at least what the runtime's own limit leaves out, in bytes: the
+// program's code and the threads' stacks.
+const outsideHeap = 24 << 20
+
 // runNode runs a node until ctx ends, then drains it. It returns nil if
 // nothing that it held was left behind.
 func runNode(ctx context.Context, o nodeOptions, logger *slog.Logger) error {
-	// The runtime's limit leaves out the program's code and the threads' stacks.
-	debug.SetMemoryLimit(o.MemoryLimit - o.MemoryLimit/8)
+	debug.SetMemoryLimit(o.MemoryLimit - max(o.MemoryLimit/8, outsideHeap))
 	at, err := listen(o)
 	if err != nil {
 		return err
@@ -214,9 +217,17 @@ func (o nodeOptions) collectorConfig() tiering.CollectorConfig {
 
 func (o nodeOptions) readerConfig() reader.Config {
 	cfg := reader.DefaultConfig()
-	cfg.RecentBytes = o.CacheBytes / 3
-	cfg.CacheBytes = max(1<<20, o.CacheBytes-cfg.RecentBytes)
-	cfg.LoadBytesMax = o.MemoryLimit / 8
+	cfg.RecentBytes = o.CacheBytes / 4
+	cfg.ReplayCacheBytes = o.CacheBytes / 2
+	cfg.CacheBytes = max(1<<20, o.CacheBytes-cfg.RecentBytes-cfg.ReplayCacheBytes)
+	loads := o.MemoryLimit / 8
+	cfg.Live.BytesMax = loads * 3 / 8
+	cfg.Replay.BytesMax = loads - cfg.Live.BytesMax
+	// A URL must not outlive what it reads.
+	cfg.PresignValidity = min(cfg.PresignValidity, max(time.Second, o.GarbageGrace))
+	if !o.Presign {
+		cfg.PresignValidity = 0
+	}
 	return cfg
 }
 

@@ -26,6 +26,7 @@ import (
 type Store struct {
 	cfg       Config
 	client    *s3.Client
+	presigner *s3.PresignClient
 	transport *http.Transport
 	direct    *directPut // nil if PUTs go through the SDK too
 	prefix    string     // ends with a slash, or is empty
@@ -89,7 +90,7 @@ func New(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{cfg: cfg, client: client, transport: transport, direct: direct}
+	s := &Store{cfg: cfg, client: client, presigner: s3.NewPresignClient(client), transport: transport, direct: direct}
 	if cfg.Prefix != "" {
 		s.prefix = cfg.Prefix + "/"
 	}

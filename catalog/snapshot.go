@@ -25,17 +25,8 @@ func (c *Catalog) maybeSnapshot() {
 		return
 	}
 	c.replica.sinceSnapshot = journalLength{}
-	c.snapshots <- snapshotJob{ // has room: only one is under way
-		info: journal.SnapshotInfo{
-			Slot:   c.replica.last,
-			Nonce:  c.replica.nonce,
-			Epoch:  c.replica.epoch,
-			Time:   c.replica.state.Time(),
-			Level:  c.replica.state.Level(),
-			Claims: c.replica.claims,
-		},
-		state: c.replica.state,
-	}
+	// The channel has room: only one is under way.
+	c.snapshots <- snapshotJob{info: c.replica.snapshotInfo(), state: c.replica.state}
 }
 
 // runSnapshots writes snapshots and prunes the journal below them. A failure
@@ -68,16 +59,21 @@ func (c *Catalog) runSnapshots(ctx context.Context) error {
 // verifySnapshot proves that a replica could start from a stored snapshot, and
 // that it holds what its manifest says.
 func verifySnapshot(info journal.SnapshotInfo, read func(decode func(part []byte) error) error) error {
+	_, err := decodeSnapshot(info, read)
+	return err
+}
+
+func decodeSnapshot(info journal.SnapshotInfo, read func(decode func(part []byte) error) error) (*State, error) {
 	var dec StateDecoder
 	if err := read(dec.Write); err != nil {
-		return err
+		return nil, err
 	}
 	state, err := dec.State()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if state.Time() != info.Time || state.Level() != info.Level {
-		return fmt.Errorf("it is of time %d and level %d, its manifest of %d and %d", state.Time(), state.Level(), info.Time, info.Level)
+		return nil, fmt.Errorf("it is of time %d and level %d, its manifest of %d and %d", state.Time(), state.Level(), info.Time, info.Level)
 	}
-	return CheckAll(state)
+	return state, CheckAll(state)
 }

@@ -111,6 +111,10 @@ func (j *Journal) getOnce(ctx context.Context, key string, decode func(body []by
 // list passes the keys below prefix and after startAfter to each, in order,
 // until that returns false. limit bounds a page.
 func (j *Journal) list(ctx context.Context, prefix, startAfter string, limit int, each func(key string) bool) error {
+	return j.listObjects(ctx, prefix, startAfter, limit, func(o objstore.ObjectInfo) bool { return each(o.Key) })
+}
+
+func (j *Journal) listObjects(ctx context.Context, prefix, startAfter string, limit int, each func(objstore.ObjectInfo) bool) error {
 	for {
 		var page objstore.Page
 		err := j.repeat(ctx, 0, readAttemptsMax, func(ctx context.Context) (err error) {
@@ -122,7 +126,7 @@ func (j *Journal) list(ctx context.Context, prefix, startAfter string, limit int
 		}
 		j.observeDate(page.Date)
 		for _, object := range page.Objects {
-			if !each(object.Key) {
+			if !each(object) {
 				return nil
 			}
 			startAfter = object.Key

@@ -25,6 +25,7 @@ var layers = []struct {
 	{"catalog/catalogtest", 3},
 	{"tiering", 3},
 	{"verify", 3},
+	{"rebuild", 4},
 	{"ingest/wal", 2},
 	{"ingest/wal/crashfs", 3},
 	{"ingest", 4},

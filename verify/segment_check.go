@@ -48,7 +48,7 @@ func (v *Verifier) checkSegment(ctx context.Context, o catalog.NewObject, refs [
 
 // chunkReader reads parts of an object; a small object is read once, whole.
 type chunkReader struct {
-	store *store
+	store *Store
 	key   string
 	size  int64
 	whole []byte
@@ -59,10 +59,10 @@ func (r *chunkReader) read(ctx context.Context, pos, n int64) ([]byte, error) {
 		return nil, nil
 	}
 	if r.size > ChunkBytes {
-		return r.store.read(ctx, r.key, pos, n)
+		return r.store.Read(ctx, r.key, pos, n)
 	}
 	if r.whole == nil {
-		whole, err := r.store.read(ctx, r.key, 0, r.size)
+		whole, err := r.store.Read(ctx, r.key, 0, r.size)
 		if err != nil {
 			return nil, err
 		}

@@ -142,7 +142,7 @@ func (p *segmentsPass) list(ctx context.Context) error {
 func (v *Verifier) listShard(ctx context.Context, shard int, each func(objstore.ObjectInfo, catalog.ObjectID)) error {
 	prefix := fmt.Sprintf("%s%02x/", segment.KeyPrefix, shard)
 	for after, more := "", true; more; {
-		page, err := v.store.list(ctx, prefix, after)
+		page, err := v.store.List(ctx, prefix, after)
 		if err != nil {
 			return err
 		}

@@ -11,20 +11,21 @@ import (
 	"github.com/wadilog/wadi/internal/objstore"
 )
 
-// store reads objects with timeouts and repeats, within a bound on the bytes
+// Store reads objects with timeouts and repeats, within a bound on the bytes
 // that are held.
-type store struct {
+type Store struct {
 	cfg    Config
 	bucket objstore.Bucket
 	room   *semaphore.Weighted // bytes
 }
 
-func newStore(cfg Config, bucket objstore.Bucket) *store {
-	return &store{cfg: cfg, bucket: bucket, room: semaphore.NewWeighted(cfg.BytesInFlight)}
+// NewStore returns a Store of a bucket; cfg must be valid.
+func NewStore(cfg Config, bucket objstore.Bucket) *Store {
+	return &Store{cfg: cfg, bucket: bucket, room: semaphore.NewWeighted(cfg.BytesInFlight)}
 }
 
 // hold waits for room for n bytes. The function it returns gives it back.
-func (s *store) hold(ctx context.Context, n int64) (func(), error) {
+func (s *Store) hold(ctx context.Context, n int64) (func(), error) {
 	n = min(n, s.cfg.BytesInFlight)
 	if err := s.room.Acquire(ctx, n); err != nil {
 		return nil, err
@@ -32,8 +33,8 @@ func (s *store) hold(ctx context.Context, n int64) (func(), error) {
 	return func() { s.room.Release(n) }, nil
 }
 
-// read returns n bytes of an object from pos on, n > 0.
-func (s *store) read(ctx context.Context, key string, pos, n int64) ([]byte, error) {
+// Read returns n bytes of an object from pos on, n > 0.
+func (s *Store) Read(ctx context.Context, key string, pos, n int64) ([]byte, error) {
 	var body []byte
 	err := s.try(ctx, n, func(ctx context.Context) error {
 		got, err := s.bucket.GetRange(ctx, key, pos, n)
@@ -43,8 +44,8 @@ func (s *store) read(ctx context.Context, key string, pos, n int64) ([]byte, err
 	return body, err
 }
 
-// list returns a page of keys.
-func (s *store) list(ctx context.Context, prefix, after string) (objstore.Page, error) {
+// List returns a page of keys.
+func (s *Store) List(ctx context.Context, prefix, after string) (objstore.Page, error) {
 	var page objstore.Page
 	err := s.try(ctx, 0, func(ctx context.Context) (err error) {
 		page, err = s.bucket.List(ctx, prefix, after, objstore.ListPageMax)
@@ -54,7 +55,7 @@ func (s *store) list(ctx context.Context, prefix, after string) (objstore.Page, 
 }
 
 // try carries out a request for n bytes until it succeeds or is of no use.
-func (s *store) try(ctx context.Context, n int64, request func(context.Context) error) error {
+func (s *Store) try(ctx context.Context, n int64, request func(context.Context) error) error {
 	timeout := s.cfg.AttemptTimeout + time.Duration(float64(n)/float64(s.cfg.BytesPerSecondMin)*float64(time.Second))
 	pause := s.cfg.Backoff
 	for attempt := 1; ; attempt++ {

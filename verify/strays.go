@@ -34,7 +34,7 @@ func (v *Verifier) findStrays(ctx context.Context) error {
 func (v *Verifier) findForeign(ctx context.Context) error {
 	own := []string{"catalog/" + v.shard + "/", "segments/", "probe/", "bench/"}
 	for after, more := "", true; more; {
-		page, err := v.store.list(ctx, "", after)
+		page, err := v.store.List(ctx, "", after)
 		if err != nil {
 			return err
 		}

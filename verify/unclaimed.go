@@ -65,7 +65,7 @@ func (v *Verifier) checkSelf(ctx context.Context, o objstore.ObjectInfo, id cata
 	if o.Size < segment.FooterLen {
 		return broken(regionObject, 0, o.Size, "it is shorter than a footer"), nil
 	}
-	index, err := ReadIndex(ctx, v.store.bucketReader(), o)
+	index, err := ReadIndex(ctx, v.store.Read, o)
 	if corrupt := (*segment.CorruptError)(nil); errors.As(err, &corrupt) {
 		return broken(regionTail, int64(corrupt.Pos), 0, corrupt.Err.Error()), nil
 	}
@@ -86,8 +86,6 @@ type SelfDescribed struct {
 
 // ReadRange reads bytes of an object.
 type ReadRange func(ctx context.Context, key string, pos, n int64) ([]byte, error)
-
-func (s *store) bucketReader() ReadRange { return s.read }
 
 // ReadIndex reads footer and index of a segment without the catalog. Its error
 // is that of read, or a *segment.CorruptError with the position in the object.

@@ -43,7 +43,7 @@ type Summary struct {
 // Verifier checks a store.
 type Verifier struct {
 	cfg     Config
-	store   *store
+	store   *Store
 	journal *journal.Journal
 	shard   string
 	logger  *slog.Logger
@@ -71,7 +71,7 @@ func New(cfg Config, bucket objstore.Bucket, shard string, logger *slog.Logger, 
 		return nil, err
 	}
 	return &Verifier{
-		cfg: cfg, store: newStore(cfg, bucket), journal: j, shard: shard, logger: logger, report: report,
+		cfg: cfg, store: NewStore(cfg, bucket), journal: j, shard: shard, logger: logger, report: report,
 		damaged: map[string]struct{}{},
 	}, nil
 }

@@ -163,6 +163,7 @@ A flag goes before the environment, the environment before the file.`,
 		newConsumeCommand(env),
 		newBenchCommand(env),
 		newVerifyCommand(env, openExistingStore),
+		newRebuildCommand(env, openExistingStore),
 		newVersionCommand(env),
 	)
 	return root

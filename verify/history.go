@@ -87,6 +87,7 @@ func (p *historyPass) run(ctx context.Context) (history, error) {
 		return history{}, err
 	}
 	p.noteStrayObjects()
+	p.checkTwoSnapshots()
 	for _, s := range p.kept {
 		if _, err := p.readSnapshot(ctx, s); err != nil {
 			return history{}, err
@@ -149,6 +150,26 @@ func (p *historyPass) noteStrayObjects() {
 	for _, o := range p.listed.Foreign {
 		p.findings = append(p.findings, Finding{Class: Foreign, Key: o.Key, Size: o.Size, AgeMs: ageOf(o)})
 	}
+}
+
+// checkTwoSnapshots reports a manifest that is missing: entries are deleted only
+// below the older of two snapshots. A rebuilt journal begins with one, and a
+// claim in its slot.
+func (p *historyPass) checkTwoSnapshots() {
+	if len(p.kept) != 1 || p.fromGenesis() {
+		return
+	}
+	only := p.kept[0]
+	if only.intact && slices.Equal(only.info.Claims, []journal.Slot{only.slot}) {
+		return
+	}
+	var missing journal.Slot // that of which there are parts, if there are any
+	for _, part := range p.listed.Parts {
+		if part.Slot != only.slot {
+			missing = part.Slot
+		}
+	}
+	p.damage(p.v.journal.ManifestKey(missing), regionManifest, 0, "entries were deleted, and there is only one snapshot of the two that there must be then")
 }
 
 func ageOf(o objstore.ObjectInfo) int64 {
@@ -454,7 +475,14 @@ func (p *historyPass) checkBelow(ctx context.Context, r *catalog.Replay) error {
 	lasting := append([]journal.Slot{0, info.Slot}, info.Claims...)
 	slices.Sort(lasting)
 	lasting = slices.Compact(lasting)
-	err := p.readAlone(ctx, lasting, p.judge, func(e journal.Entry) {
+	judge := func(ctx context.Context, slot journal.Slot, err error) error {
+		if _, claimed := slices.BinarySearch(info.Claims, slot); errors.Is(err, journal.ErrNoEntry) && (claimed || slot == 0) {
+			p.damage(p.v.journal.SlotKey(slot), regionEntry, 0, "the entry is missing, which is never deleted")
+			return nil
+		}
+		return p.judge(ctx, slot, err)
+	}
+	err := p.readAlone(ctx, lasting, judge, func(e journal.Entry) {
 		key := p.v.journal.SlotKey(e.Slot)
 		_, claimed := slices.BinarySearch(info.Claims, e.Slot)
 		switch {
@@ -475,7 +503,7 @@ func (p *historyPass) checkBelow(ctx context.Context, r *catalog.Replay) error {
 			others = append(others, slot)
 		}
 	}
-	judge := func(ctx context.Context, slot journal.Slot, err error) error {
+	judge = func(ctx context.Context, slot journal.Slot, err error) error {
 		if errors.Is(err, journal.ErrNoEntry) {
 			return nil // it was deleted since it was listed
 		}

@@ -1,8 +1,10 @@
 package rebuild
 
 import (
+	"bytes"
 	"cmp"
 	"container/heap"
+	"maps"
 	"slices"
 
 	"github.com/google/uuid"
@@ -48,7 +50,9 @@ func (s *sources) sealed() []*source {
 // one, so the others were deleted.
 func (s *sources) resolveNames() {
 	byName := map[string]*topicFound{}
-	for _, t := range s.topics {
+	ids := slices.SortedFunc(maps.Keys(s.topics), func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) })
+	for _, id := range ids {
+		t := s.topics[id]
 		other := byName[t.name]
 		switch {
 		case other == nil:

@@ -130,6 +130,41 @@ func TestDamagedSegments(t *testing.T) {
 	}
 }
 
+// TestDamageOfNoRecords: garbage and orphans are checked too, by what the catalog
+// knows of them and by what they say of themselves.
+func TestDamageOfNoRecords(t *testing.T) {
+	l := buildLog(t)
+	for what, key := range map[string]string{"garbage": segment.Key(l.objects[0].ID), "orphan": orphanOf(t, l)} {
+		body := l.body(t, key)
+		for _, pos := range []int{0, 30, 70, len(body) - 60, len(body) - 33, len(body) - 20, len(body) - 1} {
+			t.Run(fmt.Sprintf("%s at %d", what, pos), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					mem := l.mem.Clone()
+					mem.Replace(key, flipped(body, pos))
+					_, found, err := verifyStore(t, mem, nil)
+					found = damages(found)
+					if err != nil || len(found) != 1 || found[0].Key != key || !strings.HasPrefix(found[0].Reason, what) {
+						t.Errorf("%v\n%s", err, describe(found))
+					}
+				})
+			})
+		}
+	}
+}
+
+func orphanOf(t *testing.T, l *testLog) (key string) {
+	_, found, err := verifyStore(t, l.mem, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range found {
+		if f.Class == verify.Orphan {
+			key = f.Key
+		}
+	}
+	return key
+}
+
 // anotherSegment is a whole segment of the same id and length that was never
 // committed: the records of each batch are others, with CRCs to match.
 func anotherSegment(t *testing.T, l *testLog, o catalog.NewObject, body []byte) []byte {

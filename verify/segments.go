@@ -110,6 +110,9 @@ func (p *segmentsPass) run(ctx context.Context) error {
 	if err := p.checkLive(ctx); err != nil {
 		return err
 	}
+	if err := p.checkGarbage(ctx); err != nil {
+		return err
+	}
 	if len(p.unknown) > 0 || len(p.absent) > 0 {
 		return p.settle(ctx)
 	}
@@ -182,6 +185,53 @@ func (p *segmentsPass) checkObjects(ctx context.Context, wanted func(catalog.Obj
 		}
 	}
 	return group.Wait()
+}
+
+// checkGarbage checks what waits to be deleted, as far as it is there: a fetch
+// that was planned before it became garbage may still read it.
+func (p *segmentsPass) checkGarbage(ctx context.Context) error {
+	if p.v.cfg.Metadata || len(p.topics) > 0 {
+		return nil
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(p.v.cfg.Concurrency)
+	for g := range p.view.AllGarbage() {
+		if info, there := p.listed[g.ID]; there && p.inShards(g.ID) {
+			group.Go(func() error {
+				if info.Size != g.Size {
+					p.v.found(ofNoRecords("garbage", sizeDamage(g.NewObject, info.Size, nil)))
+					return nil
+				}
+				return p.checkLoose(ctx, "garbage", segment.Key(g.ID), func() ([]Finding, error) { return p.v.checkSegment(ctx, g.NewObject, nil) })
+			})
+		}
+	}
+	return group.Wait()
+}
+
+// checkLoose checks an object that holds no records of the log, and may be
+// deleted at any moment.
+func (p *segmentsPass) checkLoose(ctx context.Context, what, key string, check func() ([]Finding, error)) error {
+	found, err := check()
+	if err == nil && len(found) > 0 { // once more, as any other
+		found, err = check()
+	}
+	if errors.Is(err, objstore.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return p.v.unread(ctx, key, err, nil)
+	}
+	for _, f := range found {
+		p.v.found(ofNoRecords(what, f))
+	}
+	return nil
+}
+
+// ofNoRecords says with a finding that no record of the log is concerned.
+func ofNoRecords(what string, f Finding) Finding {
+	f.Reason = what + ", so no record of the log is concerned: " + f.Reason
+	return f
 }
 
 // checkObject checks one object that holds records.
@@ -267,6 +317,12 @@ func (p *segmentsPass) settle(ctx context.Context) error {
 			came[id], p.listed[id] = true, o
 		} else if !p.view.Known(id) && len(p.topics) == 0 {
 			p.v.found(p.orphan(o, id))
+			if !p.v.cfg.Metadata {
+				err := p.checkLoose(ctx, "orphan", o.Key, func() ([]Finding, error) { return p.v.checkSelf(ctx, o, id) })
+				if err != nil {
+					return err
+				}
+			}
 		}
 	}
 	p.judgeAbsent()

@@ -237,4 +237,3 @@ func TestSmallBounds(t *testing.T) {
 		}
 	})
 }
-

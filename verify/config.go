@@ -49,7 +49,7 @@ const (
 func DefaultConfig() Config {
 	return Config{
 		Concurrency:       8,
-		BytesInFlight:     128 << 20,
+		BytesInFlight:     64 << 20,
 		AttemptTimeout:    10 * time.Second,
 		BytesPerSecondMin: 1 << 20,
 		Attempts:          5,

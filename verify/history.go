@@ -51,7 +51,7 @@ func (v *Verifier) readHistory(ctx context.Context) (history, error) {
 			v.found(f)
 		}
 		v.count(func(s *Summary) {
-			s.Entries, s.Snapshots = p.entries, p.snapshots
+			s.Entries, s.Snapshots, s.End = p.entries, p.snapshots, uint64(p.last())
 			if h.replay != nil {
 				s.Slot, s.Time = uint64(h.replay.Last()), h.replay.State().Time()
 			}

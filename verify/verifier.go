@@ -19,6 +19,7 @@ type Summary struct {
 	Whole         bool   `json:"whole"`    // nothing is damaged
 	Complete      bool   `json:"complete"` // everything was read
 	Slot          uint64 `json:"slot"`     // up to which the journal was followed
+	End           uint64 `json:"end"`      // the newest slot of it that something tells of
 	Time          int64  `json:"time"`     // ms; the journal's at that slot
 	Entries       int64  `json:"entries"`  // of the journal that were checked
 	Snapshots     int64  `json:"snapshots"`

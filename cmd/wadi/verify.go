@@ -118,7 +118,9 @@ func (f *verifyFlags) print(env *environment, found verify.Finding) error {
 	if f.json {
 		return printLine(env, "finding", found)
 	}
-	if !f.all && found.Class != verify.Damage && found.Class != verify.Unread {
+	// An orphan with a reason may hold records that were acknowledged.
+	serious := found.Class == verify.Damage || found.Class == verify.Unread || found.Class == verify.Orphan && found.Reason != ""
+	if !f.all && !serious {
 		return nil
 	}
 	line := found.String()
@@ -146,6 +148,9 @@ func (f *verifyFlags) printSummary(env *environment, s verify.Summary, took time
 	var b strings.Builder
 	size := func(n int64) string { return humanize.IBytes(uint64(n)) }
 	fmt.Fprintf(&b, "journal: up to slot %d, %d entries and %d snapshots checked\n", s.Slot, s.Entries, s.Snapshots)
+	if s.Slot < s.End {
+		fmt.Fprintf(&b, "the journal goes on to slot %d and cannot be followed: of what was committed after slot %d nothing is known, and its segments count as orphans\n", s.End, s.Slot)
+	}
 	fmt.Fprintf(&b, "log: %d topics, %d partitions, %d records in %d extents\n", s.Topics, s.Partitions, s.Records, s.Extents)
 	fmt.Fprintf(&b, "segments: %d checked, %s read in %s\n", s.Segments, size(s.SegmentBytes), took.Round(time.Millisecond))
 	fmt.Fprintf(&b, "garbage: %d objects, %s; orphans: %d, %s; uploads not completed: %d\n",

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/wadilog/wadi/catalog/journal"
 )
@@ -45,8 +46,9 @@ func (p *Replay) Apply(entries []journal.Entry) error {
 
 // Follow reads and applies all that follows, until a listing shows nothing
 // more. Slots that are gone are ErrLostPlace.
-func (p *Replay) Follow(ctx context.Context, j *journal.Journal, readAhead int) error {
-	return p.replica.follow(ctx, j, readAhead)
+func (p *Replay) Follow(ctx context.Context, j *journal.Journal) error {
+	cfg := DefaultConfig()
+	return p.replica.follow(ctx, j, cfg.readAhead())
 }
 
 // State is a view of what was applied.
@@ -61,5 +63,16 @@ func (p *Replay) Info() journal.SnapshotInfo { return p.replica.snapshotInfo() }
 // VerifySnapshot decodes a snapshot, and tells whether a replica could start
 // from it and it holds what its manifest says. read passes the parts in order.
 func VerifySnapshot(info journal.SnapshotInfo, read func(decode func(part []byte) error) error) (*State, error) {
-	return decodeSnapshot(info, read)
+	var dec StateDecoder
+	if err := read(dec.Write); err != nil {
+		return nil, err
+	}
+	state, err := dec.State()
+	if err != nil {
+		return nil, err
+	}
+	if state.Time() != info.Time || state.Level() != info.Level {
+		return nil, fmt.Errorf("it is of time %d and level %d, its manifest of %d and %d", state.Time(), state.Level(), info.Time, info.Level)
+	}
+	return state, CheckAll(state)
 }

@@ -52,6 +52,7 @@ var (
 	ErrGroupNotEmpty     = errors.New("the group has members")
 	ErrGroupStrategy     = errors.New("the group has another strategy")
 	ErrGroupFull         = errors.New("the group has as many members as it may")
+	ErrCommitOvertaken   = errors.New("the member has committed offsets since")
 	ErrMemberFenced      = errors.New("the member is not in the group any more")
 	ErrInvalid           = errors.New("invalid edit") // an *InvalidError says why
 )

@@ -41,6 +41,7 @@ const (
 	codeGroupStrategy
 	codeGroupFull
 	codeMemberFenced
+	codeCommitOvertaken
 	codeSentinelEnd // below it and from codeTopicNotFound on, the code says all
 )
 
@@ -78,6 +79,7 @@ var sentinels = [codeSentinelEnd]error{
 	codeGroupStrategy:     ErrGroupStrategy,
 	codeGroupFull:         ErrGroupFull,
 	codeMemberFenced:      ErrMemberFenced,
+	codeCommitOvertaken:   ErrCommitOvertaken,
 }
 
 // ResultsEqual tells whether a replica's own outcome of an edit is the one that the journal states.

@@ -9,7 +9,7 @@ import "iter"
 func (s *State) AllObjects() iter.Seq[Object] { return s.objects.Scan }
 
 // AllGarbage goes through the objects whose last live extent is gone.
-func (s *State) AllGarbage() iter.Seq[Garbage] { return s.garbage.Scan }
+func (s *State) AllGarbage() iter.Seq[Garbage] { return s.garbage.byID.Scan }
 
 // AllPartitions goes through the partitions of all topics.
 func (s *State) AllPartitions() iter.Seq2[TopicPartition, *Partition] {

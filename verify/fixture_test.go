@@ -86,7 +86,7 @@ func newJournal(t testing.TB, bucket objstore.Bucket) *journal.Journal {
 // its error then.
 func startCatalog(t *testing.T, bucket objstore.Bucket, snapshotSlots int) (c *catalog.Catalog, stop context.CancelFunc, ended chan error) {
 	cfg := catalog.DefaultConfig()
-	cfg.SnapshotSlots = snapshotSlots
+	cfg.SnapshotSlots, cfg.SnapshotSlotsMin = snapshotSlots, min(cfg.SnapshotSlotsMin, snapshotSlots)
 	c, err := catalog.New(cfg, newJournal(t, bucket), nil, quiet, prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)

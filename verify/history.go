@@ -509,7 +509,15 @@ func (p *historyPass) checkBelow(ctx context.Context, r *catalog.Replay) error {
 		}
 		return p.judge(ctx, slot, err)
 	}
+	// Those right below are kept for replicas that slept.
+	kept := len(others)
+	for kept > 0 && others[kept-1] == info.Slot-journal.Slot(len(others)-kept)-1 {
+		kept--
+	}
 	return p.readAlone(ctx, others, judge, func(e journal.Entry) {
+		if kept < len(others) && e.Slot >= others[kept] {
+			return
+		}
 		p.findings = append(p.findings, Finding{Class: Leftover, Key: p.v.journal.SlotKey(e.Slot), Reason: "entry below the snapshots"})
 	})
 }

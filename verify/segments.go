@@ -369,7 +369,7 @@ func (p *segmentsPass) orphan(o objstore.ObjectInfo, id catalog.ObjectID) Findin
 // then the newest snapshot leads on.
 func (v *Verifier) follow(ctx context.Context, h *history) error {
 	for attempt := 1; ; attempt++ {
-		err := h.replay.Follow(ctx, v.journal, slotsAhead)
+		err := h.replay.Follow(ctx, v.journal)
 		if errors.Is(err, catalog.ErrLostPlace) && attempt < reloadsMax {
 			if err = v.reload(ctx, h); err == nil {
 				continue

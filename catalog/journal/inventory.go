@@ -26,7 +26,7 @@ type Part struct {
 // Inventory lists all objects of the journal.
 func (j *Journal) Inventory(ctx context.Context) (Inventory, error) {
 	var found Inventory
-	err := j.listObjects(ctx, j.keys.root(), "", objstore.ListPageMax, func(o objstore.ObjectInfo) bool {
+	err := j.list(ctx, j.keys.root(), "", objstore.ListPageMax, func(o objstore.ObjectInfo) bool {
 		if slot, ok := j.keys.parseSlot(o.Key); ok {
 			found.Slots = append(found.Slots, slot)
 		} else if slot, ok := j.keys.parseManifest(o.Key); ok {

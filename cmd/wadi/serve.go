@@ -33,6 +33,7 @@ type nodeOptions struct {
 	Reader               bool          //
 	Tiering              bool          //
 	WAL                  bool          // offer acks=1
+	Presign              bool          // give out URLs of objects
 	MemoryLimit          int64         // bytes that the process should stay below
 	CacheBytes           int64         // of the block cache
 	FlushBytes           int64         // size at which a segment is sealed
@@ -80,6 +81,7 @@ type nodeFlags struct {
 	options   nodeOptions
 	roles     []string
 	wal       onOff
+	presign   onOff
 	pprof     string
 	logFormat string
 	logLevel  string
@@ -111,6 +113,8 @@ func (f *nodeFlags) define(cmd *cobra.Command, dev bool) {
 	flags.BoolVar(&o.AutoCreateTopics, "auto-create-topics", dev, "create a topic when it is first produced to")
 	flags.Int32Var(&o.AutoCreatePartitions, "auto-create-partitions", 1, "partitions of such a topic")
 	flags.DurationVar(&o.GarbageGrace, "garbage-grace", time.Hour, "time to keep objects in the store that hold no records any more")
+	f.presign = true
+	flags.Var(&f.presign, "presign", "give out presigned URLs of objects that hold one topic alone, for direct replay")
 	flags.DurationVar(&o.RequestTimeout, "request-timeout", 30*time.Second, "longest time for one request")
 	flags.DurationVar(&o.IdleTimeout, "idle-timeout", 2*time.Minute, "close a connection that had no request for so long; longer than the load balancer does")
 	flags.IntVar(&o.ConnectionLimit, "connection-limit", 0, "open connections at most (default 8192, or fewer if --memory-limit or ulimit -n is small)")
@@ -131,6 +135,7 @@ func (f *nodeFlags) resolve(dev bool) (nodeOptions, error) {
 	o.Tiering = slices.Contains(f.roles, roleTiering)
 	// Only a node that takes records has any use for the buffer.
 	o.WAL = bool(f.wal) && o.Ingest
+	o.Presign = bool(f.presign)
 	if f.pprof != "off" {
 		o.Pprof = f.pprof
 	}

@@ -70,7 +70,9 @@ var table = []row{
 	{mutant.SkipConfirm, "localstack/linear", "TestLinearizability", fewHistories},
 	{mutant.SkipExpectedOffset, "catalog", "TestExpectedOffset", nil},
 	{mutant.SkipExpectedOffset, "localstack/linear", "TestLinearizability", fewHistories},
+
 	{mutant.SkipReadCRC, "reader", "TestFlippedByteIsNeverServed", nil},
+	{mutant.SkipSoleTopic, "reader", "TestSharedObjectIsNeverNamed", nil},
 	{mutant.SkipPutChecksum, "internal/objstore/s3store", "TestCorruptPutIsRefused", nil},
 }
 

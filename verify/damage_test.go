@@ -346,3 +346,32 @@ func tellsSlot(err error) bool {
 	corrupt, diverged := (*journal.CorruptError)(nil), (*catalog.DivergedError)(nil)
 	return errors.As(err, &corrupt) || errors.As(err, &diverged)
 }
+
+// TestWrongSnapshot: one that decodes, keeps every invariant, and is not what the
+// entries come to.
+func TestWrongSnapshot(t *testing.T) {
+	l := buildLog(t)
+	synctest.Test(t, func(t *testing.T) {
+		mem := l.mem.Clone()
+		j := newJournal(t, mem)
+		info, err := j.LatestSnapshot(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		state, err := catalog.VerifySnapshot(info, func(decode func([]byte) error) error { return j.ReadSnapshot(t.Context(), info, decode) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := catalog.Apply(state, catalog.Trim{Partition: part(rivers, 0), Before: 1}); r.Err != nil {
+			t.Fatal(r.Err)
+		}
+		mem.Replace(j.ManifestKey(info.Slot), nil)
+		if _, err := j.WriteSnapshot(t.Context(), info, state.Encode); err != nil {
+			t.Fatal(err)
+		}
+		s, found, err := verifyStore(t, mem, nil)
+		if found = damages(found); err != nil || s.Whole || len(found) != 1 || found[0].Key != j.ManifestKey(info.Slot) {
+			t.Errorf("%+v %v\n%s", s, err, describe(found))
+		}
+	})
+}

@@ -51,6 +51,8 @@ func CheckTouched(s *State, e Edit) error {
 		return s.eachPartition(e.Topic, func(tp TopicPartition) error {
 			return checkPartitionEnds(tp, s.Partition(tp))
 		})
+	case Compact:
+		return s.checkTouchedByCompact(&e)
 	case RaiseOrphanFloor:
 		if s.orphanFloor > 0 && int64(s.orphanFloor) > s.time {
 			return broken("the orphan floor is %d, later than now, %d", s.orphanFloor, s.time)
@@ -95,6 +97,8 @@ func CheckStep(before, after *State, e Edit) error {
 		return after.eachPartition(e.Topic, func(tp TopicPartition) error {
 			return checkPartitionStep(before, after, tp)
 		})
+	case Compact:
+		return checkCompactStep(before, after, &e)
 	case CommitSegment:
 		old, _ := before.Node(e.Node)
 		if now, ok := after.Node(e.Node); ok && now.Last < old.Last {
@@ -249,7 +253,7 @@ func (s *State) checkSequence(id sequenceID, q *producerSequence) error {
 
 // CheckAll checks every invariant; it is slow and meant for tests and verify.
 func CheckAll(s *State) error {
-	for _, check := range []func(*State) error{checkTopics, checkPartitions, checkNodes, checkProducers, (*State).checkRequests, (*State).checkFences, (*State).checkGroups} {
+	for _, check := range []func(*State) error{checkTopics, checkPartitions, checkNodes, checkProducers, (*State).checkRequests, (*State).checkFences, (*State).checkCompactions, (*State).checkGroups} {
 		if err := check(s); err != nil {
 			return err
 		}

@@ -41,6 +41,8 @@ const (
 	codeGroupStrategy
 	codeGroupFull
 	codeMemberFenced
+	codeCompactionClaimed
+	codeExtentsChanged
 	codeSentinelEnd // below it and from codeTopicNotFound on, the code says all
 )
 
@@ -78,6 +80,8 @@ var sentinels = [codeSentinelEnd]error{
 	codeGroupStrategy:     ErrGroupStrategy,
 	codeGroupFull:         ErrGroupFull,
 	codeMemberFenced:      ErrMemberFenced,
+	codeCompactionClaimed: ErrCompactionClaimed,
+	codeExtentsChanged:    ErrExtentsChanged,
 }
 
 // ResultsEqual tells whether a replica's own outcome of an edit is the one that the journal states.

@@ -36,5 +36,7 @@ const (
 	SkipRemovalWithdraw  = "removal-withdraw"    // send on, as a deposed leader, the removal of a silent member
 	SkipLetGo            = "let-go"              // assign a group's partition that another member still holds
 	SkipCommitEpoch      = "commit-epoch"        // take a member's offsets whatever its epoch
+	SkipCompactCheck     = "compact-check"       // compact a partition whatever its extents are by now
+	SkipConservation     = "conservation"        // swap compacted extents in without comparing their records
 	SkipSyncedPosition   = "wal-synced-position" // take WAL damage for a torn tail
 )

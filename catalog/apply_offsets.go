@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"slices"
 	"unicode/utf8"
 
 	"github.com/wadilog/wadi/internal/mutant"
@@ -66,6 +67,13 @@ func (s *State) commitOffsets(e *CommitOffsets) error {
 		*g = *old
 	}
 	g.Offsets += added
+	if e.Member != "" {
+		at, _ := g.find(e.Member)
+		m := *g.Members[at]
+		m.Commits++
+		g.Members = slices.Clone(g.Members)
+		g.Members[at] = &m
+	}
 	for _, o := range e.Offsets {
 		if o.Offset == NoOffset {
 			t.offsets.forget(g.Name, o.Partition)
@@ -73,7 +81,7 @@ func (s *State) commitOffsets(e *CommitOffsets) error {
 			t.offsets.set(g.Name, o.Partition, CommittedOffset{Offset: o.Offset, Metadata: o.Metadata, Time: s.time})
 		}
 	}
-	if added != 0 {
+	if added != 0 || e.Member != "" {
 		s.setGroup(old, g, 0)
 	}
 	return nil
@@ -98,6 +106,9 @@ func (s *State) mayCommit(g *Group, e *CommitOffsets) error {
 		if !holds(m.Held, o.Partition) {
 			return &RebalanceError{Epoch: m.Epoch}
 		}
+	}
+	if e.After != m.Commits && !mutant.On(mutant.SkipCommitAfter) {
+		return ErrCommitOvertaken
 	}
 	return nil
 }

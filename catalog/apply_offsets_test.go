@@ -9,8 +9,12 @@ func offsetsOf(group string, offsets ...GroupOffset) CommitOffsets {
 	return CommitOffsets{Group: group, Offsets: offsets}
 }
 
-func (e CommitOffsets) by(member string, epoch int64) CommitOffsets {
-	e.Member, e.Epoch = member, epoch
+// offsetsBy is the next commit of a member of group g.
+func (f *fixture) offsetsBy(member string, epoch int64, offsets ...GroupOffset) CommitOffsets {
+	e := CommitOffsets{Group: "g", Member: member, Epoch: epoch, Offsets: offsets}
+	if g := f.state.Group("g"); g != nil && g.Member(member) != nil {
+		e.After = g.Member(member).Commits
+	}
 	return e
 }
 
@@ -22,22 +26,54 @@ func TestMemberCommits(t *testing.T) {
 	at := func(partition int, offset Offset) GroupOffset {
 		return GroupOffset{Partition: partitionOf(1, partition), Offset: offset}
 	}
-	f.accepted(offsetsOf("g", at(0, 5), at(3, 0)).by("a", joined))
-	f.refused(offsetsOf("g", at(0, 11)).by("a", joined), &CommitOffsetError{Index: 0, End: 10})
-	f.refused(offsetsOf("g", at(0, 1), at(1, 1)).by("a", joined), &CommitOffsetError{Index: 1, End: 0})
+	f.accepted(f.offsetsBy("a", joined, at(0, 5), at(3, 0)))
+	f.refused(f.offsetsBy("a", joined, at(0, 11)), &CommitOffsetError{Index: 0, End: 10})
+	f.refused(f.offsetsBy("a", joined, at(0, 1), at(1, 1)), &CommitOffsetError{Index: 1, End: 0})
 	f.refused(offsetsOf("g", at(0, 5)), ErrGroupNotEmpty)
-	f.refused(offsetsOf("g", at(0, 5)).by("b", joined), ErrMemberFenced)
-	f.refused(offsetsOf("g", at(4, 0)).by("a", joined), &RebalanceError{Epoch: joined})
+	f.refused(f.offsetsBy("b", joined, at(0, 5)), ErrMemberFenced)
+	f.refused(f.offsetsBy("a", joined, at(4, 0)), &RebalanceError{Epoch: joined})
 
 	newest := f.join("g", "b", "rivers") // takes partitions 2 and 3 away
-	f.accepted(offsetsOf("g", at(0, 6), at(3, 0)).by("a", joined))
-	f.accepted(offsetsOf("g", at(0, 7), at(3, 0)).by("a", newest)) // about to acknowledge
+	f.accepted(f.offsetsBy("a", joined, at(0, 6), at(3, 0)))
+	f.accepted(f.offsetsBy("a", newest, at(0, 7), at(3, 0))) // about to acknowledge
 	f.sync("g", "a")
-	f.refused(offsetsOf("g", at(0, 8)).by("a", joined), &RebalanceError{Epoch: newest})
-	f.refused(offsetsOf("g", at(3, 0)).by("a", newest), &RebalanceError{Epoch: newest})
-	f.accepted(offsetsOf("g", at(0, 8)).by("a", newest))
+	f.refused(f.offsetsBy("a", joined, at(0, 8)), &RebalanceError{Epoch: newest})
+	f.refused(f.offsetsBy("a", newest, at(3, 0)), &RebalanceError{Epoch: newest})
+	f.accepted(f.offsetsBy("a", newest, at(0, 8)))
 	if c, ok := f.state.CommittedOffset("g", partitionOf(1, 0)); !ok || c != (CommittedOffset{Offset: 8, Time: 1_000_000}) {
 		t.Errorf("committed is %+v, %t", c, ok)
+	}
+}
+
+// A commit that comes twice, or late, takes nothing back of one that came after it.
+// Red under mutant.SkipCommitAfter.
+func TestLateCommitTakesNothingBack(t *testing.T) {
+	f := newGroupFixture(t)
+	f.landed(records(0, 10))
+	joined := f.join("g", "a", "rivers")
+	to := func(offset Offset) CommitOffsets {
+		return f.offsetsBy("a", joined, GroupOffset{Partition: partitionOf(1, 0), Offset: offset})
+	}
+	late := to(3)
+	f.accepted(to(5))
+	f.refused(late, ErrCommitOvertaken)
+	again := to(8)
+	f.accepted(again)
+	f.refused(again, ErrCommitOvertaken)
+	f.join("g", "b", "rivers")
+	f.sync("g", "a")
+	joined = f.state.Group("g").Member("a").Epoch
+	f.accepted(to(4)) // which is what it wants
+	if c, _ := f.state.CommittedOffset("g", partitionOf(1, 0)); c.Offset != 4 {
+		t.Errorf("committed is %d", c.Offset)
+	}
+	f.refused(late, &RebalanceError{Epoch: joined})
+	// Who joins again begins anew.
+	joined = f.join("g", "a", "rivers")
+	if next := to(6); next.After != 0 {
+		t.Errorf("it has committed %d times", next.After)
+	} else {
+		f.accepted(next)
 	}
 }
 
@@ -59,7 +95,7 @@ func TestCommitWithoutMember(t *testing.T) {
 	}
 	f.refused(offsetsOf("g", one, GroupOffset{Partition: partitionOf(1, 4)}), &CommitPartitionError{Index: 1, Err: ErrPartitionNotFound})
 	f.refused(offsetsOf("g", one, GroupOffset{Partition: partitionOf(2, 0)}), &CommitPartitionError{Index: 1, Err: ErrTopicNotFound})
-	f.refused(offsetsOf("g", one).by("a", 1), ErrMemberFenced)
+	f.refused(f.offsetsBy("a", 1, one), ErrMemberFenced)
 	f.accepted(offsetsOf("g", GroupOffset{Partition: partitionOf(1, 0), Offset: NoOffset}, GroupOffset{Partition: partitionOf(1, 1)}))
 	if _, ok := f.state.CommittedOffset("g", one.Partition); ok || f.state.Group("g").Offsets != 1 {
 		t.Errorf("group is %+v", f.state.Group("g"))
@@ -105,7 +141,7 @@ func TestInvalidCommits(t *testing.T) {
 		t.Run(name, func(t *testing.T) { f.refused(offsetsOf("g", offsets...), invalid(InvalidGroupOffset)) })
 	}
 	f.refused(offsetsOf("a/b", at(0)), invalid(InvalidGroup))
-	f.refused(offsetsOf("g", at(0)).by("a/b", 1), invalid(InvalidGroup))
+	f.refused(f.offsetsBy("a/b", 1, at(0)), invalid(InvalidGroup))
 	f.accepted(offsetsOf("g", GroupOffset{Partition: partitionOf(1, 0), Metadata: long}))
 }
 

@@ -178,10 +178,14 @@ type RemoveMember struct {
 // CommitOffsets notes how far a group has come, all of it or nothing. A member
 // commits in partitions that it holds, under an epoch that it has acknowledged or
 // is to acknowledge. Without a member the group must have none.
+//
+// After is the member's count of commits before this one. So one that comes late or
+// twice, after the member has made another, takes nothing back.
 type CommitOffsets struct {
 	Group   string
 	Member  string
 	Epoch   int64
+	After   int64
 	Offsets []GroupOffset
 }
 

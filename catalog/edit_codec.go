@@ -137,6 +137,7 @@ func appendBareEdit(dst []byte, e Edit) ([]byte, *commitLayout) {
 		dst = appendMember(append(dst, kindRemoveMember), e.Group, e.Member, e.Epoch)
 	case CommitOffsets:
 		dst = appendMember(append(dst, kindCommitOffsets), e.Group, e.Member, e.Epoch)
+		dst = appendUvarint(dst, uint64(e.After))
 		dst = appendOffsets(dst, e.Offsets)
 	case DeleteGroup:
 		dst = appendString(append(dst, kindDeleteGroup), e.Group)
@@ -275,6 +276,7 @@ func (r *wireReader) bareEdit() (Edit, *commitLayout) {
 	case kindCommitOffsets:
 		e := CommitOffsets{}
 		e.Group, e.Member, e.Epoch = r.member()
+		e.After = int64(r.uvarint())
 		e.Offsets = r.offsets()
 		edit = e
 	case kindDeleteGroup:

@@ -188,7 +188,7 @@ func sampleGroupEdits() ([]Edit, []Result) {
 	add(SyncMember{Group: "mappers", Member: "m-1", Epoch: 900}, Result{Err: ErrMemberFenced})
 	add(SyncMember{Group: "mappers", Member: "m-1", Epoch: 901}, Result{Err: &RebalanceError{Epoch: 905}})
 	add(KeepMember{Group: "mappers", Member: "m-1", Epoch: 905}, Result{})
-	add(CommitOffsets{Group: "mappers", Member: "m-1", Epoch: 905, Offsets: []GroupOffset{
+	add(CommitOffsets{Group: "mappers", Member: "m-1", Epoch: 905, After: 70_001, Offsets: []GroupOffset{
 		{Partition: partitionOf(1, 0), Offset: 70_000, Metadata: "to the sea"},
 		{Partition: partitionOf(1, 300), Offset: NoOffset},
 		{Partition: partitionOf(2, 0), Offset: 0},
@@ -262,7 +262,7 @@ func TestLargestGroupEditsFit(t *testing.T) {
 	for i := range GroupTopicsMax {
 		join.Topics = append(join.Topics, fmt.Sprintf("%0*d", TopicNameLenMax, i))
 	}
-	commit := CommitOffsets{Group: long, Member: long, Epoch: math.MaxInt64}
+	commit := CommitOffsets{Group: long, Member: long, Epoch: math.MaxInt64, After: math.MaxInt64}
 	for i := range CommitOffsetsMax {
 		commit.Offsets = append(commit.Offsets, GroupOffset{
 			Partition: TopicPartition{Topic: TopicID{1, byte(i >> 8), byte(i)}, Partition: TopicPartitionsMax}, Offset: math.MaxInt64,
@@ -598,7 +598,7 @@ func drawEdit(t *rapid.T) (Edit, Result) {
 	case kindRemoveMember:
 		return RemoveMember{Group: rapid.String().Draw(t, "group"), Member: rapid.String().Draw(t, "member"), Epoch: rapid.Int64().Draw(t, "epoch")}, result
 	case kindCommitOffsets:
-		e := CommitOffsets{Group: rapid.String().Draw(t, "group"), Member: rapid.String().Draw(t, "member"), Epoch: rapid.Int64().Draw(t, "epoch")}
+		e := CommitOffsets{Group: rapid.String().Draw(t, "group"), Member: rapid.String().Draw(t, "member"), Epoch: rapid.Int64().Draw(t, "epoch"), After: rapid.Int64().Draw(t, "after")}
 		for range rapid.IntRange(0, 5).Draw(t, "offsets") {
 			e.Offsets = append(e.Offsets, GroupOffset{
 				Partition: partition(), Offset: Offset(rapid.Int64().Draw(t, "offset")), Metadata: rapid.String().Draw(t, "metadata"),

@@ -38,6 +38,8 @@ type Member struct {
 	Epoch  int64 // of Assigned
 	Synced int64 // that it has acknowledged; Held is of this one
 
+	Commits int64 // of offsets that it made since it joined
+
 	// Target is what the strategy gives it. Assigned is that part of it which
 	// nobody else holds: what it may read once it has acknowledged Epoch. Held
 	// is what it may be reading now. All are in order.

@@ -142,6 +142,7 @@ func BenchmarkCommitOffsets(b *testing.B) {
 				if r := Apply(s, e); r.Err != nil {
 					b.Fatal(r.Err)
 				}
+				e.After++
 				s = s.Clone()
 			}
 		})

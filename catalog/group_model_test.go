@@ -18,6 +18,7 @@ type modelGroup struct {
 type modelMember struct {
 	JoinGroup
 	joined, epoch, synced int64
+	commits               int64
 	target, held          map[TopicPartition]bool
 	assigned              map[TopicPartition]bool // what it was told last
 }
@@ -176,6 +177,8 @@ func (m *model) commitOffsets(e *CommitOffsets) error {
 	case e.Epoch != member.synced && e.Epoch != member.epoch,
 		slices.ContainsFunc(e.Offsets, func(o GroupOffset) bool { return !member.held[o.Partition] }):
 		return &RebalanceError{Epoch: member.epoch}
+	case e.After != member.commits:
+		return ErrCommitOvertaken
 	}
 	for i, o := range e.Offsets {
 		p, ok := m.partitions[o.Partition]
@@ -187,6 +190,9 @@ func (m *model) commitOffsets(e *CommitOffsets) error {
 		if o.Offset > p.end() {
 			return &CommitOffsetError{Index: i, End: p.end()}
 		}
+	}
+	if e.Member != "" {
+		g.members[e.Member].commits++
 	}
 	for _, o := range e.Offsets {
 		if o.Offset == NoOffset {
@@ -311,6 +317,9 @@ func (m *machine) drawOffsets(t *rapid.T) CommitOffsets {
 		e.Epoch = m.drawEpoch(t, e.Group, e.Member)
 		if g := m.model.groups[e.Group]; g != nil && g.members[e.Member] != nil {
 			from = inOrder(g.members[e.Member].held)
+			if rapid.IntRange(0, 9).Draw(t, "late") > 0 {
+				e.After = g.members[e.Member].commits
+			}
 		}
 	}
 	partitions := map[TopicPartition]bool{}

@@ -52,6 +52,7 @@ var (
 	ErrGroupNotEmpty     = errors.New("the group has members")
 	ErrGroupStrategy     = errors.New("the group has another strategy")
 	ErrGroupFull         = errors.New("the group has as many members as it may")
+	ErrCommitOvertaken   = errors.New("the member has committed offsets since")
 	ErrMemberFenced      = errors.New("the member is not in the group any more")
 	ErrCompactionClaimed = errors.New("another job has the lease of the topic's compaction")
 	ErrExtentsChanged    = errors.New("the partition's extents are not those that were compacted")

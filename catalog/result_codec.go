@@ -41,6 +41,7 @@ const (
 	codeGroupStrategy
 	codeGroupFull
 	codeMemberFenced
+	codeCommitOvertaken
 	codeCompactionClaimed
 	codeExtentsChanged
 	codeSentinelEnd // below it and from codeTopicNotFound on, the code says all
@@ -80,6 +81,7 @@ var sentinels = [codeSentinelEnd]error{
 	codeGroupStrategy:     ErrGroupStrategy,
 	codeGroupFull:         ErrGroupFull,
 	codeMemberFenced:      ErrMemberFenced,
+	codeCommitOvertaken:   ErrCommitOvertaken,
 	codeCompactionClaimed: ErrCompactionClaimed,
 	codeExtentsChanged:    ErrExtentsChanged,
 }

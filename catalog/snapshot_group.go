@@ -33,6 +33,7 @@ func (w *snapshotWriter) member(m *Member) bool {
 	w.buf = appendUvarint(w.buf, uint64(m.Joined))
 	w.buf = appendUvarint(w.buf, uint64(m.Synced-m.Joined))
 	w.buf = appendUvarint(w.buf, uint64(m.Epoch-m.Synced))
+	w.buf = appendUvarint(w.buf, uint64(m.Commits))
 	w.count(len(m.Topics))
 	w.count(len(m.Target))
 	w.count(len(m.Held))
@@ -120,6 +121,7 @@ func (d *StateDecoder) readMember(r *wireReader) {
 	epoch := r.signed()
 	r.require(epoch <= last-m.Synced)
 	m.Epoch = m.Synced + epoch
+	m.Commits = r.signed()
 	topics, target, held := r.uvarint(), r.uvarint(), r.uvarint()
 	r.require(topics >= 1 && topics <= GroupTopicsMax && target <= PartitionsMax && held <= PartitionsMax)
 	if n := len(u.group.Members); n > 0 && r.err == nil && u.group.Members[n-1].ID >= m.ID {

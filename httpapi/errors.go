@@ -123,7 +123,7 @@ func toProblem(err error, retryAfter time.Duration) *problem {
 	// Unknown goes first: whatever else the error wraps, it must not be
 	// reported as a failure without effect.
 	if errors.Is(err, ingest.ErrOutcomeUnknown) || errors.Is(err, catalog.ErrUnknownOutcome) {
-		return kindUnknown.newf("the commit was sent and its outcome is not known; with a producer id or an Idempotency-Key a retry is safe").because(err)
+		return kindUnknown.newf("the outcome is not known; to repeat the request is safe, but for records without a producer id or an Idempotency-Key").because(err)
 	}
 	var p *problem
 	if errors.As(err, &p) {
@@ -265,6 +265,8 @@ func groupProblem(err error) *problem {
 		return kindMemberFenced.newf("%v; join again", catalog.ErrMemberFenced)
 	case errors.As(err, &rebalance):
 		return kindRebalance.newf("%v", rebalance).with("epoch", rebalance.Epoch)
+	case errors.Is(err, catalog.ErrCommitOvertaken):
+		return kindNotCommitted.newf("another request of the member committed offsets meanwhile; nothing was done")
 	case errors.As(err, &above):
 		return kindOffsetAboveEnd.newf("%v", above).with("end", int64(above.End))
 	case errors.As(err, &invalid) && (invalid.Reason == catalog.InvalidGroup || invalid.Reason == catalog.InvalidGroupOffset):

@@ -32,13 +32,33 @@ func namesUnknown(err error) bool {
 	return errors.As(err, &p) && (p.kind == kindTopicNotFound || p.kind == kindPartNotFound)
 }
 
+// commitAttempts is how often a member's commit is tried that others overtake.
+const commitAttempts = 5
+
+// proposeOffsets commits offsets, those of a member as its next commit. A commit that
+// was made through another node, and of which this one had not heard, is no hindrance
+// as long as the client waits: it sends one request after the other. But one that it
+// gave up must not take back what it has committed since.
+func (x *exchange) proposeOffsets(ctx context.Context, edit catalog.CommitOffsets) (err error) {
+	for range commitAttempts {
+		if member := (membership{group: edit.Group, id: edit.Member, epoch: edit.Epoch}).in(x.s.topics.View()); member != nil {
+			edit.After = member.Commits
+		}
+		_, err = x.s.propose(ctx, edit)
+		if !errors.Is(err, catalog.ErrCommitOvertaken) || x.r.Context().Err() != nil {
+			break
+		}
+	}
+	return err
+}
+
 // commitOffsets commits offsets by the names of their partitions, as an edit that
 // has all but them.
-func (s *Server) commitOffsets(ctx context.Context, edit catalog.CommitOffsets, offsets []namedOffset) error {
-	view := s.topics.View()
+func (x *exchange) commitOffsets(ctx context.Context, edit catalog.CommitOffsets, offsets []namedOffset) error {
+	view := x.s.topics.View()
 	if view == nil || resolve(view, offsets) != nil {
 		var err error
-		if view, err = s.confirmed(ctx); err != nil {
+		if view, err = x.s.confirmed(ctx); err != nil {
 			return err
 		}
 		if err := resolve(view, offsets); err != nil {
@@ -50,7 +70,7 @@ func (s *Server) commitOffsets(ctx context.Context, edit catalog.CommitOffsets, 
 	for i, o := range offsets {
 		edit.Offsets[i] = catalog.GroupOffset{Partition: o.at, Offset: o.offset, Metadata: o.metadata}
 	}
-	_, err := s.propose(ctx, edit)
+	err := x.proposeOffsets(ctx, edit)
 	var (
 		above *catalog.CommitOffsetError
 		gone  *catalog.CommitPartitionError
@@ -92,7 +112,7 @@ func (s *Server) setGroupOffsets(x *exchange) error {
 	m.group = group
 	ctx, cancel := x.working()
 	defer cancel()
-	err = s.commitOffsets(ctx, catalog.CommitOffsets{Group: group, Member: m.id, Epoch: m.epoch}, offsets)
+	err = x.commitOffsets(ctx, catalog.CommitOffsets{Group: group, Member: m.id, Epoch: m.epoch}, offsets)
 	switch {
 	case m.id != "":
 		err = s.refused(ctx, m, err)

@@ -111,7 +111,7 @@ func (p *groupPoll) commit(ctx context.Context) error {
 		return nil
 	}
 	edit := catalog.CommitOffsets{Group: p.group, Member: p.id, Epoch: p.epoch}
-	if err := p.s.commitOffsets(ctx, edit, p.commits); err != nil {
+	if err := p.commitOffsets(ctx, edit, p.commits); err != nil {
 		return p.refusedCommit(ctx, err)
 	}
 	p.committed = true
@@ -144,7 +144,7 @@ func (p *groupPoll) anchor(ctx context.Context) error {
 		return nil
 	}
 	slices.SortFunc(edit.Offsets, func(a, b catalog.GroupOffset) int { return comparePartitions(a.Partition, b.Partition) })
-	if _, err := p.s.propose(ctx, edit); err != nil {
+	if err := p.proposeOffsets(ctx, edit); err != nil {
 		return p.refusedCommit(ctx, err)
 	}
 	p.anchored = true

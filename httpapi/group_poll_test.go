@@ -2,9 +2,11 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -103,8 +105,12 @@ func TestPollThroughARebalance(t *testing.T) {
 	a.exact(200, polled(5, manyText(0, 2, 2, 0, recordAt(0, "a"), recordAt(1, "b"))), a.poll("c", `{"epoch":5}`))
 	a.want(201, a.do("PUT", "/v1/topics/new", `{"partitions":1}`))
 	a.want(200, a.post("/v1/groups/g/members", `{"topics":["new"],"member_id":"b"}`))
-	a.exact(409, rebalanced(1, 6, 5, partitionsOf("0,1"), "[]"), a.poll("c", `{"epoch":5}`))
-	a.exact(200, polled(6, manyText(0, 2, 2, 0), manyText(1, 2, 2, 0, recordAt(1, "d"))), a.poll("c", `{"epoch":6,"commit":[{"topic":"t","partition":0,"offset":2}]}`))
+	// What b had goes to c once b has let go.
+	a.exact(200, polled(5, manyText(0, 2, 2, 0, recordAt(0, "a"), recordAt(1, "b"))), a.poll("c", `{"epoch":5}`))
+	a.exact(409, rebalanced(1, 7, 6, `[{"topic":"new","partitions":[0]}]`, partitionsOf("1")), a.poll("b", `{"epoch":6}`))
+	a.want(200, a.poll("b", `{"epoch":7}`))
+	a.exact(409, rebalanced(1, 8, 5, partitionsOf("0,1"), "[]"), a.poll("c", `{"epoch":5}`))
+	a.exact(200, polled(8, manyText(0, 2, 2, 0), manyText(1, 2, 2, 0, recordAt(1, "d"))), a.poll("c", `{"epoch":8,"commit":[{"topic":"t","partition":0,"offset":2}]}`))
 	a.exact(410, fenced("g", "b", 3), a.poll("b", `{"epoch":3,"commit":[{"topic":"t","partition":1,"offset":2}]}`))
 }
 
@@ -167,6 +173,61 @@ func TestPollAsksTheLeader(t *testing.T) {
 		return nil
 	})
 	a.exact(409, rebalanced(1, 2, 1, partitionsOf("0,1"), partitionsOf("2")), a.poll("m", `{"epoch":1}`))
+}
+
+// A commit through another node of which this one has not heard is no hindrance. One
+// whose client has gone takes nothing back; nor does one that others overtake all the
+// time.
+func TestCommitsOfAMemberAreInOrder(t *testing.T) {
+	a := newTestAPI(t, nil)
+	a.fill()
+	a.want(201, a.join("m"))
+	topic, _ := a.node.View().TopicByName("t")
+	partition := catalog.TopicPartition{Topic: topic.ID}
+	committed := func() catalog.Offset {
+		c, _ := a.node.View().CommittedOffset("g", partition)
+		return c.Offset
+	}
+	elsewhere := catalog.CommitOffsets{Group: "g", Member: "m", Epoch: 1, Offsets: []catalog.GroupOffset{{Partition: partition, Offset: 2}}}
+	overtaken := 0
+	overtake := func(times int) {
+		left := times
+		a.node.refuse(func(e catalog.Edit) error {
+			if _, ok := e.(catalog.CommitOffsets); ok && left > 0 {
+				left--
+				if r := catalog.Apply(a.node.state, elsewhere); r.Err != nil {
+					t.Error(r.Err)
+				}
+				elsewhere.After++
+				overtaken++
+			}
+			return nil
+		})
+	}
+	const commit = `{"epoch":1,"commit":[{"topic":"t","partition":0,"offset":1}],"max_wait_ms":0}`
+	overtake(1)
+	a.want(200, a.poll("m", commit))
+	elsewhere.After++
+	if at := committed(); at != 1 || overtaken != 1 {
+		t.Errorf("committed is %d after %d others", at, overtaken)
+	}
+
+	overtake(1000)
+	p := a.wantProblem(503, "not_committed", a.poll("m", commit))
+	if at := committed(); at != 2 || p["no_side_effects"] != true || overtaken != 1+commitAttempts {
+		t.Errorf("committed is %d after %d others: %v", at, overtaken, p)
+	}
+
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	overtaken = 0
+	overtake(1000)
+	x := &exchange{s: a.server, r: httptest.NewRequestWithContext(gone, "POST", "/", nil)}
+	mine := elsewhere
+	mine.Offsets = []catalog.GroupOffset{{Partition: partition, Offset: 1}}
+	if err := x.proposeOffsets(t.Context(), mine); !errors.Is(err, catalog.ErrCommitOvertaken) || overtaken != 1 || committed() != 2 {
+		t.Errorf("%v after %d others, committed is %d", err, overtaken, committed())
+	}
 }
 
 func TestPollNeedsRoom(t *testing.T) {

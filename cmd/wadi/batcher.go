@@ -1,6 +1,9 @@
 package main
 
 import (
+	"sync"
+	"time"
+
 	"github.com/wadilog/wadi/client"
 	"github.com/wadilog/wadi/internal/recordbatch"
 )
@@ -16,7 +19,8 @@ const batchRecordsMax = 50_000
 type lineBatch struct {
 	partition int32
 	firstLine int64 // number of the line of the first record, from 1
-	size      int   // bytes of the encoded batch before compression, at most
+	begun     time.Time
+	size      int // bytes of the encoded batch before compression, at most
 	data      []byte
 	spans     []recordSpan
 }
@@ -47,8 +51,11 @@ func (b *lineBatch) records(dst []recordbatch.Record, ms int64) []recordbatch.Re
 
 // batcher sorts records into batches. What it cuts depends on nothing but the
 // records and its settings: a second run over the same lines cuts the same
-// batches, which is what makes resuming exact. It is for one goroutine.
+// batches, which is what makes resuming exact; but for one that lingers. It is for
+// one goroutine.
 type batcher struct {
+	mu         sync.Mutex // against the one that ends batches which have lingered
+	failed     error      // guarded by mu; of that one's
 	partitions int32
 	batchBytes int   // a batch is cut before it grows beyond
 	openBytes  int   // the fullest batch is cut when all open ones hold more
@@ -62,6 +69,11 @@ type batcher struct {
 
 // add puts a record into the open batch of its partition.
 func (b *batcher) add(key, value []byte, line int64) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.failed != nil {
+		return b.failed
+	}
 	size := len(key) + len(value) + recordOverhead
 	partition := b.partitionOf(key)
 	open := b.open[partition]
@@ -75,6 +87,7 @@ func (b *batcher) add(key, value []byte, line int64) error {
 	if open == nil {
 		open = b.fresh()
 		open.partition, open.firstLine, open.size = partition, line, recordbatch.HeaderLen
+		open.begun = time.Now()
 		b.open[partition] = open
 		b.openSize += open.size
 	}
@@ -108,8 +121,19 @@ func (b *batcher) partitionOf(key []byte) int32 {
 
 // flush cuts all open batches, in the order of their partitions.
 func (b *batcher) flush() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.failed != nil {
+		return b.failed
+	}
+	return b.cutBefore(time.Time{})
+}
+
+// cutBefore cuts the open batches that were begun before a time, the zero time for
+// all, in the order of their partitions. It wants mu held.
+func (b *batcher) cutBefore(before time.Time) error {
 	for p := int32(0); p < b.partitions && len(b.open) > 0; p++ {
-		if open := b.open[p]; open != nil {
+		if open := b.open[p]; open != nil && (before.IsZero() || open.begun.Before(before)) {
 			if err := b.cut(open); err != nil {
 				return err
 			}
@@ -118,6 +142,38 @@ func (b *batcher) flush() error {
 	return nil
 }
 
+// lingerFor makes batches end that are older than a pause, until the function that
+// it returns is called. fail is called if that fails: whoever adds may be waiting for
+// a line that does not come.
+func (b *batcher) lingerFor(pause time.Duration, fail func()) (end func()) {
+	ended := make(chan struct{})
+	var waiting sync.WaitGroup
+	waiting.Go(func() {
+		tick := time.NewTicker(pause/2 + 1)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+			case <-ended:
+				return
+			}
+			b.mu.Lock()
+			b.failed = b.cutBefore(time.Now().Add(-pause / 2))
+			failed := b.failed != nil
+			b.mu.Unlock()
+			if failed {
+				fail()
+				return
+			}
+		}
+	})
+	return func() {
+		close(ended)
+		waiting.Wait()
+	}
+}
+
+// cut wants mu held.
 func (b *batcher) cut(batch *lineBatch) error {
 	delete(b.open, batch.partition)
 	b.openSize -= batch.size

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -164,16 +163,14 @@ var (
 // decompressed returns what r holds, decompressed if it begins as gzip or zstd.
 func decompressed(r io.Reader) (io.Reader, func(), error) {
 	buffered := bufio.NewReaderSize(r, inputBuffer)
-	// A shorter input, and an error, is found again by the first read.
-	head, _ := buffered.Peek(len(zstdMagic))
 	switch {
-	case bytes.HasPrefix(head, gzipMagic):
+	case beginsWith(buffered, gzipMagic):
 		z, err := gzip.NewReader(buffered)
 		if err != nil {
 			return nil, nil, err
 		}
 		return z, func() {}, nil
-	case bytes.HasPrefix(head, zstdMagic):
+	case beginsWith(buffered, zstdMagic):
 		z, err := zstd.NewReader(buffered, zstd.WithDecoderMaxWindow(zstdWindowMax), zstd.WithDecoderConcurrency(1))
 		if err != nil {
 			return nil, nil, err
@@ -181,6 +178,18 @@ func decompressed(r io.Reader) (io.Reader, func(), error) {
 		return z, z.Close, nil
 	}
 	return buffered, func() {}, nil
+}
+
+// beginsWith reads no further than it must, since a pipe may say nothing more for long.
+// A shorter input, and an error, is found again by the first read.
+func beginsWith(r *bufio.Reader, magic []byte) bool {
+	for n := range magic {
+		head, err := r.Peek(n + 1)
+		if err != nil || head[n] != magic[n] {
+			return false
+		}
+	}
+	return true
 }
 
 type countingReader struct {

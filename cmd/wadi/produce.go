@@ -35,6 +35,7 @@ type produceFlags struct {
 	partition    int32
 	acks         string
 	batch        int64
+	linger       time.Duration
 	buffer       int64
 	compression  string
 	connections  int
@@ -63,7 +64,7 @@ command, since repeating it could store lines twice.
 With --ack-log the acknowledged batches are written to a file, one line each:
 partition, base offset, count, number of the first line. A run that ended, for
 whatever reason, goes on exactly where it was with the same arguments and
---resume.`,
+--resume. Batches are then cut by their size alone, whatever --linger says.`,
 		Example: `  wadi produce flights --key-field origin flights.ndjson.gz
   journalctl -o json | wadi produce journal --acks 1
   wadi produce flights --ack-log flights.acks --resume flights.ndjson.gz`,
@@ -79,6 +80,7 @@ whatever reason, goes on exactly where it was with the same arguments and
 	flags.Int32VarP(&f.partition, "partition", "p", -1, "write to this `partition`, whatever the key")
 	acksFlag(cmd, &f.acks)
 	bytesFlag(flags, &f.batch, "batch", 1<<20, "records that travel together, before compression")
+	flags.DurationVar(&f.linger, "linger", 500*time.Millisecond, "send a batch that is not full after this long; 0 waits until it is")
 	bytesFlag(flags, &f.buffer, "buffer", 64<<20, "memory for records on their way")
 	choiceFlag(cmd, &f.compression, "compression", defaultCompression, "of the records", compressions...)
 	flags.IntVar(&f.connections, "connections", 16, "requests in flight, one for each partition at most")
@@ -122,6 +124,8 @@ func (f *produceFlags) validate(topic string) error {
 		return usagef("--buffer is not between four times --batch and 2GiB")
 	case f.connections < 1 || f.connections > 1024:
 		return usagef("--connections is not between 1 and 1024")
+	case f.linger < 0:
+		return usagef("--linger is below 0")
 	case f.skip < 0:
 		return usagef("--skip is below 0")
 	case f.partition < -1:
@@ -230,7 +234,12 @@ func (f *produceFlags) run(ctx context.Context, env *environment, topic string, 
 	shown.errTTY = env.errTTY && !f.quiet
 	bar = startProgress(&shown, topic, input.total, true, input.read.Load)
 	began := time.Now()
+	endLinger := func() {}
+	if ledger == nil && f.linger > 0 {
+		endLinger = b.lingerFor(f.linger, stopReading)
+	}
 	fed, readErr := f.feed(input, b)
+	endLinger()
 	d := sender.close()
 	bar.stop()
 	if d.err == nil {

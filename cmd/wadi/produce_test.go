@@ -417,6 +417,63 @@ func TestProduceInterrupted(t *testing.T) {
 	})
 }
 
+// TestProduceLingers checks that a line of a pipe which says nothing more is sent soon,
+// and that the command ends when that fails.
+func TestProduceLingers(t *testing.T) {
+	for _, c := range []struct {
+		flags []string
+		want  string
+	}{
+		{nil, "[[a b]]"},
+		{[]string{"--linger", "10s"}, "[[]]"},
+		{[]string{"--linger", "0"}, "[[]]"},
+		{[]string{"--ack-log", filepath.Join(t.TempDir(), "acks")}, "[[]]"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			node := newFakeNode(t)
+			node.topic("t", 1)
+			reader, writer := io.Pipe()
+			go func() {
+				_, _ = writer.Write([]byte("a\nb\n"))
+				time.Sleep(time.Second)
+				synctest.Wait()
+				if got := fmt.Sprint(node.values("t")); got != c.want {
+					t.Errorf("%v: after a second there is %s", c.flags, got)
+				}
+				_ = writer.Close()
+			}()
+			env := &environment{in: reader, out: io.Discard, err: io.Discard, getenv: func(string) string { return "" }, dial: node.dial}
+			if status := run(t.Context(), env, append([]string{"produce", "t"}, c.flags...)); status != 0 {
+				t.Errorf("status %d", status)
+			}
+			if got := fmt.Sprint(node.values("t")); got != "[[a b]]" {
+				t.Error(got)
+			}
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		node := newFakeNode(t)
+		node.topic("t", 1)
+		reader, writer := io.Pipe()
+		defer func() { _ = writer.Close() }()
+		go func() {
+			_, _ = writer.Write([]byte("a\n"))
+			time.Sleep(time.Second)
+			node.mu.Lock()
+			delete(node.topics, "t")
+			node.mu.Unlock()
+			_, _ = writer.Write([]byte("b\n"))
+			time.Sleep(time.Second)
+			_, _ = writer.Write([]byte("c\n")) // and no more
+		}()
+		var errOut bytes.Buffer
+		env := &environment{in: reader, out: io.Discard, err: &errOut, getenv: func(string) string { return "" }, dial: node.dial}
+		if status := run(t.Context(), env, []string{"produce", "t"}); status != exitFailure || !strings.Contains(errOut.String(), "acknowledged: 1 records") {
+			t.Errorf("status %d: %s", status, errOut.String())
+		}
+	})
+}
+
 // TestProduceResumes kills a run at a random request, as far as the node and
 // the ack log can tell, and lets another go on: each line is in once.
 func TestProduceResumes(t *testing.T) {

@@ -35,6 +35,7 @@ const (
 	SkipLeaseStart       = "lease-start"         // take silence before a claim for silence of a member
 	SkipRemovalWithdraw  = "removal-withdraw"    // send on, as a deposed leader, the removal of a silent member
 	SkipLetGo            = "let-go"              // assign a group's partition that another member still holds
+	SkipCommitAfter      = "commit-after"        // take a member's offsets whatever it committed since
 	SkipCommitEpoch      = "commit-epoch"        // take a member's offsets whatever its epoch
 	SkipCompactCheck     = "compact-check"       // compact a partition whatever its extents are by now
 	SkipConservation     = "conservation"        // swap compacted extents in without comparing their records

@@ -221,8 +221,10 @@ type description struct {
 	State      string `json:"state"`
 	Members    []any  `json:"members"`
 	Partitions []struct {
-		Partition int   `json:"partition"`
-		End       int64 `json:"end_offset"`
+		Partition int    `json:"partition"`
+		Committed *int64 `json:"committed"`
+		End       int64  `json:"end_offset"`
+		Lag       int64  `json:"lag"`
 	} `json:"partitions"`
 	Lag int64 `json:"lag"`
 }
@@ -279,5 +281,7 @@ func (w *groupWorld) settle() {
 		w.t.Logf("%d records are processed %s later", total, time.Since(began))
 		return
 	}
-	w.t.Error("the group does not catch up")
+	d, ok := w.describe()
+	text, err := json.Marshal(d)
+	w.t.Errorf("the group does not catch up: %s, %t, %v", text, ok, err)
 }

@@ -49,6 +49,7 @@ var table = []row{
 	{mutant.SkipLetGo, "catalog", "TestPartitionMovesInTwoSteps", nil},
 	{mutant.SkipLetGo, "catalog", "TestStateAgainstModel", quickRapid},
 	{mutant.SkipLetGo, "catalog", "TestGroupProtocol", quickRapid},
+	{mutant.SkipCommitAfter, "catalog", "TestLateCommitTakesNothingBack", nil},
 	{mutant.SkipCommitEpoch, "catalog", "TestMemberCommits", nil},
 	{mutant.SkipConfirm, "catalog", "TestSimulation", nil},
 	{mutant.SkipConfirm, "catalog", "TestScheduleDeposedLeaderIsAsked", nil},

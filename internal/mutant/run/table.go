@@ -73,6 +73,7 @@ var table = []row{
 	{mutant.SkipCompactCheck, "catalog", "TestStateAgainstModel", quickRapid},
 	{mutant.SkipConservation, "tiering", "TestCompactComparesWhatWasWritten", nil},
 	{mutant.SkipReadCRC, "reader", "TestFlippedByteIsNeverServed", nil},
+	{mutant.SkipSoleTopic, "reader", "TestSharedObjectIsNeverNamed", nil},
 	{mutant.SkipPutChecksum, "internal/objstore/s3store", "TestCorruptPutIsRefused", nil},
 }
 

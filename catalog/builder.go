@@ -56,6 +56,14 @@ func (b *Builder) Begin(tp TopicPartition, at Offset) {
 	b.state.setPartition(tp, &Partition{logStart: at, end: at})
 }
 
+// End is the end of a partition so far.
+func (b *Builder) End(tp TopicPartition) Offset {
+	if p := b.state.Partition(tp); p != nil {
+		return p.end
+	}
+	return 0
+}
+
 // AddExtent adds records at the end of a partition; Base and CommitTime are
 // filled in. It returns the offset of the first, or NoOffset if there is no such
 // partition.

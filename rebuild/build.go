@@ -23,8 +23,11 @@ type builder struct {
 	*Rebuilder
 	found     *sources
 	catalog   *catalog.Builder
+	at        place
 	sequences map[sequenceKey]*landedSequence
-	records   map[uuid.UUID]int64 // by topic
+	records   map[uuid.UUID]int64    // by topic
+	loose     map[int32][]looseBatch // by partition with compacted runs: what flushes hold of it
+	used      map[*source]bool       // they hold records of the log
 }
 
 // landedSequence is how far a producer has come in a partition.
@@ -45,8 +48,9 @@ func (b *Rebuilder) build(ctx context.Context, found *sources) (*catalog.State, 
 	}
 	at, id := b.place(found), newClusterID()
 	w := &builder{
-		Rebuilder: b, found: found, catalog: catalog.NewBuilder(id, at.time),
+		Rebuilder: b, found: found, at: at, catalog: catalog.NewBuilder(id, at.time),
 		sequences: map[sequenceKey]*landedSequence{}, records: map[uuid.UUID]int64{},
+		loose: map[int32][]looseBatch{}, used: map[*source]bool{},
 	}
 	w.addTopics()
 	w.addNodes(chains, at.time)
@@ -55,6 +59,10 @@ func (b *Rebuilder) build(ctx context.Context, found *sources) (*catalog.State, 
 			return nil, err
 		}
 	}
+	if err := w.addCompacted(ctx); err != nil {
+		return nil, err
+	}
+	w.countUsed()
 	w.catalog.SkipProducerIDs(producerIDsSkipped)
 	state, err := w.catalog.Build()
 	if err != nil {
@@ -111,26 +119,33 @@ func (w *builder) addSegments(ctx context.Context, batch []*source) error {
 }
 
 func (w *builder) addSegment(ctx context.Context, src *source, index *segment.Index) error {
-	landed := false
 	for i := range index.Runs {
 		run := &index.Runs[i]
-		if w.found.topics[run.Topic].out {
-			continue
+		number := w.found.partitions[catalog.TopicPartition{Topic: run.Topic, Partition: run.Partition}]
+		switch {
+		case w.found.topics[run.Topic].out:
+		case len(w.found.runs[number]) > 0:
+			w.addLoose(src, run, number)
+		default:
+			if err := w.addRun(ctx, src, run); err != nil {
+				return err
+			}
 		}
-		n, err := w.addRun(ctx, src, run)
-		if err != nil {
-			return err
-		}
-		landed = landed || n > 0
-		w.records[run.Topic] += n
 	}
-	if !landed {
-		w.report.leaveOut(segment.Key(src.object.ID), src.object.Size, "all that it holds is of deleted topics, or was sent again")
-		return nil
-	}
-	w.report.Segments++
-	w.report.Bytes += src.object.Size
 	return nil
+}
+
+// countUsed counts the segments that hold records, and leaves the others out.
+func (w *builder) countUsed() {
+	for _, src := range w.found.all {
+		switch {
+		case w.used[src]:
+			w.report.Segments++
+			w.report.Bytes += src.object.Size
+		case !src.out:
+			w.report.leaveOut(segment.Key(src.object.ID), src.object.Size, "all that it holds is in compacted segments, was sent again, or is of deleted topics")
+		}
+	}
 }
 
 // stretch is consecutive batches of a run that land.
@@ -142,16 +157,18 @@ type stretch struct {
 	latest   int64
 }
 
-// addRun adds the batches of a run that land, and returns how many records they have.
-func (w *builder) addRun(ctx context.Context, src *source, run *segment.IndexRun) (records int64, err error) {
+// addRun adds the batches of a run that land.
+func (w *builder) addRun(ctx context.Context, src *source, run *segment.IndexRun) error {
+	number := w.found.partitions[catalog.TopicPartition{Topic: run.Topic, Partition: run.Partition}]
+	return w.addStretches(ctx, src, run, w.judge(src, run, number))
+}
+
+// addStretches adds batches of a run at the end of its partition.
+func (w *builder) addStretches(ctx context.Context, src *source, run *segment.IndexRun, stretches []stretch) error {
 	tp := catalog.TopicPartition{Topic: run.Topic, Partition: run.Partition}
-	stretches := w.judge(src, run, w.found.partitions[tp])
-	if len(stretches) == 0 {
-		return 0, nil
-	}
 	crcs := make([]uint32, len(stretches))
 	if err := w.sums(ctx, src, run, stretches, crcs); err != nil {
-		return 0, err
+		return err
 	}
 	for i, st := range stretches {
 		base := w.catalog.AddExtent(src.object, tp, catalog.Extent{
@@ -166,18 +183,24 @@ func (w *builder) addRun(ctx context.Context, src *source, run *segment.IndexRun
 			}
 			base += catalog.Offset(batch.Records)
 		}
-		records += st.records
+		w.records[run.Topic] += st.records
+		w.used[src] = true
 	}
-	return records, nil
+	return nil
 }
 
 // judge returns the stretches of a run whose batches land.
 func (w *builder) judge(src *source, run *segment.IndexRun, partition int32) []stretch {
+	return stretchesOf(run, func(i int) bool { return w.lands(src, &run.Batches[i], partition) })
+}
+
+// stretchesOf returns the stretches of a run that consist of batches that are wanted.
+func stretchesOf(run *segment.IndexRun, wanted func(i int) bool) []stretch {
 	var found []stretch
 	pos := int64(0)
 	for i := range run.Batches {
 		batch := &run.Batches[i]
-		if w.lands(src, batch, partition) {
+		if wanted(i) {
 			n := len(found)
 			if n == 0 || found[n-1].to != i || found[n-1].records > math.MaxInt32-int64(batch.Records) {
 				found = append(found, stretch{from: i, to: i, pos: pos, latest: math.MinInt64})

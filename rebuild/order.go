@@ -16,6 +16,9 @@ import (
 func (s *sources) resolveNodes(r *Report) map[uuid.UUID][]*source {
 	chains := map[uuid.UUID][]*source{}
 	for _, src := range s.sealed() {
+		if src.compacted {
+			continue
+		}
 		chain := chains[src.origin.Node]
 		for n := len(chain); n > 0 && chain[n-1].origin.Upto > src.origin.After; n-- {
 			chain[n-1].out = true
@@ -87,7 +90,7 @@ func (s *sources) order(chains map[uuid.UUID][]*source, r *Report) []*source {
 	}
 	var committed []*source
 	for _, src := range s.all {
-		if !src.out {
+		if !src.out && !src.compacted {
 			committed = append(committed, src)
 		}
 	}

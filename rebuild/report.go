@@ -22,6 +22,10 @@ type Report struct {
 	LeftOut      []LeftOut `json:"left_out"`
 	LeftOutCount int64     `json:"left_out_count"`
 
+	// Lost are partitions of which compacted segments are gone, so that what was
+	// before them cannot be in the log.
+	Lost []LostOffsets `json:"lost"`
+
 	Duplicates   int64 `json:"duplicate_batches"`    // that a producer sent again
 	OutOfOrder   int64 `json:"out_of_order_batches"` // that came before others of their producer, or of a lower epoch
 	SequenceGaps int64 `json:"sequence_gaps"`        // where batches of a producer are missing
@@ -44,6 +48,16 @@ type Topic struct {
 	ID         string `json:"id"`
 	Partitions int32  `json:"partitions"`
 	Records    int64  `json:"records"`
+}
+
+// LostOffsets says that a partition begins at Before because offsets right below
+// are lost, and that Records records with lower offsets are left out, which are in
+// the store.
+type LostOffsets struct {
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	Before    int64  `json:"before"`
+	Records   int64  `json:"records"`
 }
 
 // LeftOut is an object of which nothing is in the catalog.
@@ -69,6 +83,9 @@ func (r *Report) explain() {
 		say("What was in segments that are gone: the numbers of nodes have %d gaps. Where records of a partition are missing that lay before others, its offsets are lower than they were.", r.NumberGaps)
 	} else {
 		say("Whether there were nodes of which no segment is left: the numbers of the others have no gap. If there were none, and nothing was refused, a partition that only one node wrote at a time has the offsets that it had.")
+	}
+	for _, l := range r.Lost {
+		say("What was right below offset %d of %s/%d: the partition begins there, and %d records with lower offsets are left out, though they are in the store.", l.Before, l.Topic, l.Partition, l.Records)
 	}
 	if r.SequenceGaps > 0 {
 		say("What idempotent producers sent at %d places where their sequences have gaps.", r.SequenceGaps)

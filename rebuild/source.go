@@ -23,6 +23,7 @@ type source struct {
 	object     catalog.NewObject
 	origin     segment.Origin
 	partitions []int32 // of sources.partitions
+	compacted  bool    // it has no origin, and its batches have offsets
 	out        bool    // it was not committed
 	place      int     // in the order; from 0
 }
@@ -33,6 +34,7 @@ type sources struct {
 	topics     map[uuid.UUID]*topicFound
 	partitions map[catalog.TopicPartition]int32
 	ranges     map[sequenceKey][]sequenceRange
+	runs       map[int32][]compactedRun // by partition
 }
 
 // topicFound is what segments say of a topic.
@@ -85,6 +87,7 @@ func compareSequences(a, b int32) int {
 func (b *Rebuilder) collect(ctx context.Context) (*sources, error) {
 	found := &sources{
 		topics: map[uuid.UUID]*topicFound{}, partitions: map[catalog.TopicPartition]int32{}, ranges: map[sequenceKey][]sequenceRange{},
+		runs: map[int32][]compactedRun{},
 	}
 	var mu sync.Mutex
 	group, ctx := errgroup.WithContext(ctx)
@@ -141,7 +144,7 @@ func (b *Rebuilder) list(ctx context.Context, each func(objstore.ObjectInfo, cat
 
 // add notes what there is to know of one segment.
 func (s *sources) add(d verify.SelfDescribed) {
-	src := &source{object: d.Object, origin: d.Index.Origin}
+	src := &source{object: d.Object, origin: d.Index.Origin, compacted: d.Index.Compacted}
 	s.all = append(s.all, src)
 	for i := range d.Index.Runs {
 		run := &d.Index.Runs[i]
@@ -161,6 +164,13 @@ func (s *sources) add(d verify.SelfDescribed) {
 			s.partitions[tp] = number
 		}
 		src.partitions = append(src.partitions, number)
+		if src.compacted {
+			s.runs[number] = append(s.runs[number], compactedRun{
+				source: src, base: run.Base, end: run.Base + catalog.Offset(run.Records),
+				pos: int64(run.Pos), len: run.Len, crc: run.CRC, latest: run.MaxTimestamp,
+			})
+			continue
+		}
 		s.addRanges(src, number, run)
 	}
 }

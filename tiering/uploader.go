@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/wadilog/wadi/internal/failpoint"
+	"github.com/wadilog/wadi/internal/hedging"
 	"github.com/wadilog/wadi/internal/objstore"
 	"github.com/wadilog/wadi/internal/segment"
 )
@@ -32,8 +33,8 @@ type Uploader struct {
 	metrics   *uploaderMetrics
 	slots     chan struct{} // holds a token for each PUT under way
 	puts      sync.WaitGroup
-	latencies latencyWindow
-	hedges    *hedgeBudget
+	latencies hedging.Window
+	hedges    *hedging.Budget
 	health    storeHealth
 }
 
@@ -47,7 +48,7 @@ func NewUploader(cfg UploaderConfig, bucket objstore.Putter, logger *slog.Logger
 		bucket: bucket,
 		logger: logger,
 		slots:  make(chan struct{}, cfg.InFlightMax),
-		hedges: newHedgeBudget(cfg.HedgeShareMax),
+		hedges: hedging.NewBudget(cfg.HedgeShareMax),
 	}
 	u.metrics = newUploaderMetrics(reg, &u.health)
 	return u
@@ -122,7 +123,7 @@ func (up *upload) attempt(parent context.Context) (objstore.Receipt, error) {
 		kind = kindRetry
 	}
 	up.attempts++
-	up.hedges.earn()
+	up.hedges.Earn()
 	up.send(ctx, kind, answers)
 	underWay := 1
 	hedge := time.NewTimer(up.hedgeAfter())
@@ -175,12 +176,12 @@ func (up *upload) took(answer putResult, begun time.Time) bool {
 		return false
 	}
 	up.metrics.putTime.Observe(answer.took.Seconds())
-	up.latencies.observe(len(up.body), answer.took)
+	up.latencies.Observe(len(up.body), answer.took)
 	if answer.hedge {
 		up.metrics.hedgesWon.Inc()
 		// The first PUT would have taken longer than this. Were only the winners
 		// counted, a store that turned slow would look fast for ever.
-		up.latencies.observe(len(up.body), time.Since(begun))
+		up.latencies.Observe(len(up.body), time.Since(begun))
 	}
 	if before := up.health.succeeded(time.Now()); !before.Healthy() {
 		up.logger.Info("store takes segments again", "segment", up.key, "away", time.Since(before.AwaySince), "attempts", up.attempts)
@@ -231,7 +232,7 @@ func (up *upload) sendHedge(ctx context.Context, answers chan<- putResult) bool 
 		up.metrics.hedgesWithheld.Inc()
 		return false
 	}
-	if !up.hedges.take() {
+	if !up.hedges.Take() {
 		<-up.slots
 		up.metrics.hedgesWithheld.Inc()
 		return false
@@ -246,14 +247,26 @@ func (up *upload) timeout() time.Duration {
 	return up.cfg.AttemptTimeout + time.Duration(transfer*float64(time.Second))
 }
 
+// A body beyond hedgeSmallBytes is not slow before it could have passed at
+// hedgeBytesPerSecond: several segments share a line, and a second one would not
+// make them faster.
+const (
+	hedgeSmallBytes     = 64 << 10
+	hedgeBytesPerSecond = 40 << 20
+)
+
+func transferTime(size int) time.Duration {
+	return time.Duration(max(0, size-hedgeSmallBytes)) * time.Second / hedgeBytesPerSecond
+}
+
 // hedgeAfter is how long a PUT may go unanswered before it is hedged.
 func (up *upload) hedgeAfter() time.Duration {
-	usual, ok := up.latencies.quantile(len(up.body), up.cfg.HedgeQuantile)
+	usual, ok := up.latencies.Quantile(len(up.body), up.cfg.HedgeQuantile)
 	if !ok {
 		// Nothing is known of this store yet; do not take it for slow too soon.
 		usual = up.timeout() / 4
 	}
-	return max(up.cfg.HedgeAfterMin, usual)
+	return max(up.cfg.HedgeAfterMin+transferTime(len(up.body)), usual)
 }
 
 // backoff is the pause before the attempt after one that failed with err. Half

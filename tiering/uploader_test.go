@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
+	"github.com/wadilog/wadi/internal/hedging"
 	"github.com/wadilog/wadi/internal/objstore"
 	"github.com/wadilog/wadi/internal/segment"
 )
@@ -201,7 +202,7 @@ func TestHedgeWaitsForTheUsualTime(t *testing.T) {
 		{500 * time.Millisecond, 500 * time.Millisecond},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			script := make([]behaviour, latencySamplesMin)
+			script := make([]behaviour, hedging.SamplesMin)
 			for i := range script {
 				script[i] = slow(c.usual)
 			}
@@ -216,8 +217,15 @@ func TestHedgeWaitsForTheUsualTime(t *testing.T) {
 				t.Errorf("hedged after %v, expected %v", got, c.hedged)
 			}
 			// The PUT that lost is remembered as one that took at least this long.
-			if got, _ := u.latencies.quantile(len(testBody), 0.999); got != c.hedged+10*time.Millisecond {
+			if got, _ := u.latencies.Quantile(len(testBody), 0.999); got != c.hedged+10*time.Millisecond {
 				t.Errorf("slowest is %v", got)
+			}
+			for range hedging.SamplesMin { // as of small bodies
+				u.latencies.Observe(4<<20, 10*time.Millisecond)
+			}
+			segment := upload{Uploader: u, body: make([]byte, 4<<20+hedgeSmallBytes)}
+			if got := segment.hedgeAfter(); got != 200*time.Millisecond {
+				t.Errorf("a body of 4 MiB, which usually takes 10 ms, is hedged after %v", got)
 			}
 			large := upload{Uploader: u, body: make([]byte, 1<<20)}
 			if got := large.hedgeAfter(); got.Round(time.Millisecond) != time.Second {
@@ -245,35 +253,16 @@ func TestHedgesAreAShare(t *testing.T) {
 			uploadOne(t, u, store)
 		}
 		early := hedges()
-		if early == 0 || early > hedgeBurst+200/20 {
+		if early == 0 || early > hedging.Burst+200/20 {
 			t.Errorf("%d hedges of 200 slow PUTs", early)
 		}
 		// A little under what is usual: equal would be a race of two timers.
 		store.script[0] = slow(2900 * time.Millisecond)
-		for range latencySamplesMax / 2 {
+		for range hedging.SamplesMax / 2 {
 			uploadOne(t, u, store)
 		}
 		if hedges() != early {
 			t.Errorf("%d hedges although slow is usual now", hedges()-early)
-		}
-	})
-}
-
-func TestHedgeBudget(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		share := rapid.Float64Range(0, 1).Draw(t, "share")
-		b := newHedgeBudget(share)
-		puts, hedges := 0, 0
-		for _, hedge := range rapid.SliceOf(rapid.Bool()).Draw(t, "events") {
-			if !hedge {
-				b.earn()
-				puts++
-			} else if b.take() {
-				hedges++
-			}
-		}
-		if limit := 1 + share*float64(puts) + 1e-9; float64(hedges) > limit || share == 0 && hedges > 0 {
-			t.Fatalf("%d hedges for %d PUTs, share %v", hedges, puts, share)
 		}
 	})
 }
@@ -582,16 +571,6 @@ func TestConfigValidate(t *testing.T) {
 		change(&cfg)
 		if err := cfg.Validate(); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
-		}
-	}
-}
-
-func TestSizeClass(t *testing.T) {
-	for size, want := range map[int]int{
-		0: 0, 1: 0, 64<<10 - 1: 0, 64 << 10: 1, 256<<10 - 1: 1, 256 << 10: 2, 8 << 20: 4, 64 << 20: 6, 512 << 20: 7, 1 << 40: 7,
-	} {
-		if got := sizeClass(size); got != want {
-			t.Errorf("%d bytes are of class %d, expected %d", size, got, want)
 		}
 	}
 }

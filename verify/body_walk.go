@@ -23,9 +23,10 @@ type bodyWalk struct {
 	extents  []placedExtent // those that agree with the index, by position
 	findings []Finding
 
-	pos        int64 // in the object
-	run, batch int   // being walked
-	batchPos   int64 // where the batch begins
+	pos        int64          // in the object
+	run, batch int            // being walked
+	batchPos   int64          // where the batch begins
+	base       catalog.Offset // of the batch, in a compacted segment
 	header     [recordbatch.HeaderLen]byte
 
 	batchCRC  uint32 // of what the batch's own CRC covers
@@ -78,9 +79,14 @@ func (w *bodyWalk) place(r *reference, indexCRC uint32) (reason string) {
 	from, to := int64(x.Pos), int64(x.Pos)+x.Len
 	pos, records, latest := int64(run.Pos), int64(0), int64(math.MinInt64)
 	begins, ends := false, false
+	base := run.Base // of the batch; only in a compacted segment
 	for j := range run.Batches {
 		b := &run.Batches[j]
 		begins = begins || pos == from
+		if pos == from && w.index.Compacted && base != x.Base {
+			return fmt.Sprintf("the extent begins at offset %d, its batches at %d", x.Base, base)
+		}
+		base += catalog.Offset(b.Records)
 		if pos >= from && pos < to {
 			records += int64(b.Records)
 			latest = max(latest, b.MaxTimestamp)
@@ -173,7 +179,11 @@ func (w *bodyWalk) endBlock(run *segment.IndexRun) {
 // endBatch compares a batch with the index and with its own CRC.
 func (w *bodyWalk) endBatch(run *segment.IndexRun) {
 	said := &run.Batches[w.batch]
+	if w.batch == 0 {
+		w.base = run.Base
+	}
 	w.judgeBatch(said)
+	w.base += catalog.Offset(said.Records)
 	w.batchPos, w.batchCRC = w.pos, 0
 	if w.extent < len(w.extents) && w.extents[w.extent].to == w.pos {
 		x := &w.extents[w.extent]
@@ -203,6 +213,9 @@ func (w *bodyWalk) judgeBatch(said *segment.IndexBatch) {
 		h.ProducerEpoch != said.ProducerEpoch || h.BaseSequence != said.BaseSequence:
 		region, n = regionHeader, recordbatch.HeaderLen
 		reason = "record count, timestamp or producer are not those of the index"
+	case w.index.Compacted && h.BaseOffset != w.base:
+		region, n = regionHeader, recordbatch.HeaderLen
+		reason = fmt.Sprintf("base offset is %d, not %d", h.BaseOffset, w.base)
 	default:
 		return
 	}

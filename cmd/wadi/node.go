@@ -39,7 +39,8 @@ type node struct {
 	ingester *ingest.Ingester // nil without that role
 
 	collector     *tiering.Collector // nil without that role
-	endCollecting context.CancelFunc // set by run
+	compactor     *tiering.Compactor // nil without that role, or with --compaction=off
+	endCollecting context.CancelFunc // of both; set by run
 
 	api   *httpapi.Server
 	http  *http.Server // of api
@@ -49,14 +50,14 @@ type node struct {
 	awaitsStore atomic.Bool // it does not answer, and nothing was loaded yet
 }
 
-// outsideHeap is at least what the runtime's own limit leaves out, in bytes: the
-// program's code and the threads' stacks.
-const outsideHeap = 24 << 20
+// outsideRuntime is what the runtime's limit leaves out at least: the pages of the
+// program's code that are in memory, and the threads' stacks.
+const outsideRuntime = 28 << 20
 
 // runNode runs a node until ctx ends, then drains it. It returns nil if
 // nothing that it held was left behind.
 func runNode(ctx context.Context, o nodeOptions, logger *slog.Logger) error {
-	debug.SetMemoryLimit(o.MemoryLimit - max(o.MemoryLimit/8, outsideHeap))
+	debug.SetMemoryLimit(o.MemoryLimit - max(o.MemoryLimit/8, outsideRuntime))
 	at, err := listen(o)
 	if err != nil {
 		return err
@@ -156,6 +157,11 @@ func buildNode(ctx context.Context, o nodeOptions, peerAddr net.Addr, logger *sl
 			return fail(err)
 		}
 	}
+	if o.Compaction {
+		if n.compactor, err = tiering.NewCompactor(o.compactorConfig(), n.catalog, bucket, nodeTraffic{n.ingester}, logger, reg); err != nil {
+			return fail(err)
+		}
+	}
 	if n.api, err = httpapi.NewServer(o.apiConfig(), producer, fetcher, n.catalog, n, logger, reg); err != nil {
 		return fail(err)
 	}
@@ -212,6 +218,17 @@ func (o nodeOptions) ingestConfig() ingest.Config {
 func (o nodeOptions) collectorConfig() tiering.CollectorConfig {
 	cfg := tiering.DefaultCollectorConfig()
 	cfg.GarbageGrace = o.GarbageGrace
+	return cfg
+}
+
+func (o nodeOptions) compactorConfig() tiering.CompactorConfig {
+	cfg := tiering.DefaultCompactorConfig()
+	cfg.MinAge = o.CompactionMinAge
+	cfg.TargetBytes = o.CompactionTarget
+	cfg.ExtentBytesMax = min(cfg.ExtentBytesMax, o.CompactionTarget)
+	cfg.BytesPerSecond = o.CompactionRate
+	cfg.BufferBytes = min(cfg.BufferBytes, o.MemoryLimit/16)
+	cfg.ReadBytesMax = max(catalog.ExtentCRCLenMax, min(cfg.ReadBytesMax, o.MemoryLimit/128))
 	return cfg
 }
 
@@ -295,9 +312,9 @@ func (n *node) run(ctx context.Context, at listeners) error {
 		if n.ingester != nil {
 			group.Go(func() error { return n.ingester.Run(running) })
 		}
-		if n.collector != nil {
+		for _, run := range n.background() {
 			group.Go(func() error {
-				if err := n.collector.Run(collecting); !errors.Is(err, context.Canceled) {
+				if err := run(collecting); !errors.Is(err, context.Canceled) {
 					return err
 				}
 				return nil // the rest of the node drains
@@ -323,6 +340,17 @@ func (n *node) run(ctx context.Context, at listeners) error {
 		drained = left
 	}
 	return errors.Join(err, drained)
+}
+
+// background is the work that a node does for the log as a whole.
+func (n *node) background() (runs []func(context.Context) error) {
+	if n.collector != nil {
+		runs = append(runs, n.collector.Run)
+	}
+	if n.compactor != nil {
+		runs = append(runs, n.compactor.Run)
+	}
+	return runs
 }
 
 func (n *node) announce(ctx context.Context, addr net.Addr) error {

@@ -234,7 +234,7 @@ func TestDecodeIndexRefusesAnotherLength(t *testing.T) {
 	sealed := mustEncode(t, smallRuns())
 	index := sealed.Body[sealed.IndexPos : len(sealed.Body)-FooterLen]
 	for _, indexLen := range []int64{0, int64(len(index)) - 1, int64(len(index)) + 1} {
-		tail := appendFooter(slices.Clip(index), Footer{sealed.IndexPos, indexLen, crc32.Checksum(index, Castagnoli)})
+		tail := appendFooter(slices.Clip(index), Footer{IndexPos: sealed.IndexPos, IndexLen: indexLen, IndexCRC: crc32.Checksum(index, Castagnoli)})
 		if _, err := decodeTail(tail, 0); err == nil {
 			t.Errorf("index of %d bytes, footer says %d: decoded", len(index), indexLen)
 		}
@@ -251,7 +251,7 @@ func TestDecodeFooterRefuses(t *testing.T) {
 		version bool
 	}{
 		{"magic", 1, []byte("R"), false},
-		{"kind", footerKindPos, []byte{2}, true},
+		{"kind", footerKindPos, []byte{3}, true},
 		{"kind 0", footerKindPos, []byte{0}, true},
 		{"version", footerVersionPos, []byte{2}, true},
 		{"version 0", footerVersionPos, []byte{0}, true},
@@ -284,10 +284,10 @@ func TestDecodeIndexTakesNoMemoryForEmptyPromises(t *testing.T) {
 	many := binary.AppendUvarint(nil, 1<<20)
 	// The last run has one byte of batch count before 2 batches.
 	lastRun := x.Runs[2]
-	batchesPos := len(good) - len(appendIndexRun(nil, 1, &lastRun)) + len(appendIndexRun(nil, 1, &IndexRun{
+	batchesPos := len(good) - len(appendIndexRun(nil, 1, &lastRun, false)) + len(appendIndexRun(nil, 1, &IndexRun{
 		Partition: lastRun.Partition, Pos: lastRun.Pos, Len: lastRun.Len, Records: lastRun.Records,
 		MinTimestamp: lastRun.MinTimestamp, MaxTimestamp: lastRun.MaxTimestamp, Blocks: lastRun.Blocks,
-	})) - 1
+	}, false)) - 1
 	huge := *x
 	huge.Runs = slices.Clone(x.Runs[:1])
 	huge.Runs[0].Len = 1 << 40
@@ -382,20 +382,27 @@ func FuzzDecodeIndex(f *testing.F) {
 		sealed := mustEncode(f, runs)
 		f.Add(sealed.Body[sealed.IndexPos:len(sealed.Body)-FooterLen], int64(sealed.IndexPos))
 	}
+	written, body := write(f, 300, sorted(f, smallRuns()))
+	f.Add(body[written.IndexPos:len(body)-FooterLen], int64(written.IndexPos))
 	f.Fuzz(func(t *testing.T, index []byte, indexPos int64) {
 		if indexPos < 0 {
 			return
 		}
-		x, err := decodeTail(seal(index, Pos(indexPos)), 0)
-		if err != nil {
-			var corrupt *CorruptError
-			if !errors.As(err, &corrupt) {
-				t.Fatalf("%T: %v", err, err)
+		for _, compacted := range []bool{false, true} {
+			tail := appendFooter(slices.Clip(index), Footer{
+				Compacted: compacted, IndexPos: Pos(indexPos), IndexLen: int64(len(index)), IndexCRC: crc32.Checksum(index, Castagnoli),
+			})
+			x, err := decodeTail(tail, 0)
+			if err != nil {
+				var corrupt *CorruptError
+				if !errors.As(err, &corrupt) {
+					t.Fatalf("%T: %v", err, err)
+				}
+				continue
 			}
-			return
-		}
-		if again := appendIndex(nil, x); !bytes.Equal(again, index) || indexLen(x) != len(index) {
-			t.Fatalf("%x decodes to %+v, which encodes to %x", index, x, again)
+			if again := appendIndex(nil, x); !bytes.Equal(again, index) || indexLen(x) != len(index) {
+				t.Fatalf("%x decodes to %+v, which encodes to %x", index, x, again)
+			}
 		}
 	})
 }

@@ -60,7 +60,10 @@ func (r request) brokeOff(ctx context.Context, date time.Time, err error) error 
 func (r request) failed(ctx context.Context, err error) error {
 	var answered *smithyhttp.ResponseError
 	if !errors.As(err, &answered) || answered.Response == nil || answered.Response.Response == nil || answered.Response.StatusCode == 0 {
-		return r.unanswered(ctx, err)
+		if ctx.Err() != nil {
+			return r.failure(objstore.Unknown, time.Time{}, fmt.Errorf("%w: %w", ctx.Err(), asText(err)))
+		}
+		return r.failure(objstore.Unknown, time.Time{}, fmt.Errorf("%w: %w", objstore.ErrUnavailable, asText(err)))
 	}
 	status, code, message := answered.Response.StatusCode, "", ""
 	var api smithy.APIError
@@ -68,39 +71,16 @@ func (r request) failed(ctx context.Context, err error) error {
 		code, message = api.ErrorCode(), api.ErrorMessage()
 	} else if ctx.Err() != nil {
 		// The body of the answer did not come any more, so a 404 says nothing.
-		return r.unanswered(ctx, err)
+		return r.failure(objstore.Unknown, time.Time{}, fmt.Errorf("%w: %w", ctx.Err(), asText(err)))
 	} else {
 		message = asText(err).Error()
 	}
-	return r.answered(status, code, message, dateHeader(answered.Response.Header))
-}
-
-// unsent is the failure of a request that could not be signed.
-func (r request) unsent(ctx context.Context, err error) error {
-	return r.refused(fmt.Errorf("%w: sign the request: %w", causeOf(ctx), asText(err)))
-}
-
-// unanswered is the failure of a request that may have reached the store.
-func (r request) unanswered(ctx context.Context, err error) error {
-	return r.failure(objstore.Unknown, time.Time{}, fmt.Errorf("%w: %w", causeOf(ctx), asText(err)))
-}
-
-// causeOf is why there is no answer: nobody waits for it any more, or it did not come.
-func causeOf(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	return objstore.ErrUnavailable
-}
-
-// answered is the failure of a request that the store answered.
-func (r request) answered(status int, code, message string, date time.Time) error {
 	outcome, kind := classify(r.op, status, code)
 	text := strings.TrimSpace(fmt.Sprintf("status %d %s", status, code))
 	if message != "" && message != code {
 		text += ": " + message
 	}
-	return r.failure(outcome, date, fmt.Errorf("%w: %s", kind, text))
+	return r.failure(outcome, dateHeader(answered.Response), fmt.Errorf("%w: %s", kind, text))
 }
 
 // classify says what the status and the error code of an answer mean. The

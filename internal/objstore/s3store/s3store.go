@@ -28,8 +28,7 @@ type Store struct {
 	client    *s3.Client
 	presigner *s3.PresignClient
 	transport *http.Transport
-	direct    *directPut // nil if PUTs go through the SDK too
-	prefix    string     // ends with a slash, or is empty
+	prefix    string // ends with a slash, or is empty
 }
 
 var (
@@ -69,10 +68,9 @@ func New(ctx context.Context, cfg Config) (*Store, error) {
 	if _, err := sdk.Credentials.Retrieve(ctx); err != nil {
 		return nil, fmt.Errorf("s3 store: no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role: %w", asText(err))
 	}
-	tripper = damagingTransport{tripper}
 	client := s3.NewFromConfig(sdk, func(o *s3.Options) {
 		o.HTTPClient = &http.Client{
-			Transport: tripper,
+			Transport: damagingTransport{tripper},
 			// A redirect would repeat a request that was signed for another host.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		}
@@ -86,11 +84,7 @@ func New(ctx context.Context, cfg Config) (*Store, error) {
 			o.UsePathStyle = true
 		}
 	})
-	direct, err := newDirectPut(ctx, cfg, client, tripper)
-	if err != nil {
-		return nil, err
-	}
-	s := &Store{cfg: cfg, client: client, presigner: s3.NewPresignClient(client), transport: transport, direct: direct}
+	s := &Store{cfg: cfg, client: client, presigner: s3.NewPresignClient(client), transport: transport}
 	if cfg.Prefix != "" {
 		s.prefix = cfg.Prefix + "/"
 	}
@@ -214,13 +208,9 @@ func (s *Store) put(ctx context.Context, r request, body []byte, crc *string) (o
 	if err := r.check(ctx, objstore.CheckKey); err != nil {
 		return objstore.Receipt{}, err
 	}
-	path := s.path(r.key)
-	if s.direct.takes(*path) {
-		return s.direct.put(ctx, r, *path, body, crc)
-	}
 	in := &s3.PutObjectInput{
 		Bucket:         &s.cfg.Bucket,
-		Key:            path,
+		Key:            s.path(r.key),
 		Body:           bytes.NewReader(body),
 		ContentLength:  aws.Int64(int64(len(body))),
 		ContentType:    aws.String("application/octet-stream"),
@@ -298,15 +288,16 @@ func (s *Store) path(key string) *string { return aws.String(s.prefix + key) }
 // dateOf returns the Date header of an answer.
 func dateOf(metadata middleware.Metadata) time.Time {
 	if response, ok := awsmiddleware.GetRawResponse(metadata).(*smithyhttp.Response); ok && response != nil {
-		if response.Response != nil {
-			return dateHeader(response.Header)
-		}
+		return dateHeader(response)
 	}
 	return time.Time{}
 }
 
-func dateHeader(h http.Header) time.Time {
-	date, err := http.ParseTime(h.Get("Date"))
+func dateHeader(response *smithyhttp.Response) time.Time {
+	if response.Response == nil {
+		return time.Time{}
+	}
+	date, err := http.ParseTime(response.Header.Get("Date"))
 	if err != nil {
 		return time.Time{}
 	}

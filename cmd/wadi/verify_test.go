@@ -110,7 +110,7 @@ func TestRebuildAfterTheJournalIsLost(t *testing.T) {
 	n := startNode(t, store, "--wal=off")
 	n.must(http.StatusCreated, http.MethodPut, "/v1/topics/a", "application/json", `{"partitions":3}`)
 	s.in = lines(5000)
-	s.must("produce", "a", "--server", n.url)
+	s.must("produce", "a", "--batch", "1KiB", "--server", n.url) // into each partition, which is how it is known
 	before := consumeAll(t, s, n)
 	n.end()
 	if o := s.run("rebuild", "--store", store, "--yes"); o.status != exitFailure || !strings.Contains(o.err, "never written over") {

@@ -136,15 +136,15 @@ func (m *Model) topicOf(q Question, records []Fetched, now time.Time) (*topic, b
 
 // startAt takes note of where a log starts.
 func (m *Model) startAt(q Question, p *partition, now time.Time, start int64) bool {
+	p.ends.add(now, start)
 	if start > p.starts.last() {
 		if most := p.ceiling(now, m.slack); start > most {
-			m.find("%s: %s/%d starts at %d, and what is at %d must be there: %v, sent %s ago, settings %v",
-				q.Node, q.Topic, q.Partition, start, most, p.records[most], m.age(p.records[most], now), p.topic.settings)
+			m.find("%s: %s/%d starts at %d, and what is at %d must be there: %v, sent %s ago, settings %s",
+				q.Node, q.Topic, q.Partition, start, most, p.records[most], m.age(p.records[most], now), p.topic.describe())
 			return false
 		}
 		p.starts.add(now, start)
 	}
-	p.ends.add(now, start)
 	return true
 }
 

@@ -70,9 +70,8 @@ func (m *Model) checkComplete() {
 		if r.fate != promised || r.offset != unknown {
 			continue
 		}
-		// It may have been in a topic that was deleted before anybody read it.
-		may := m.candidates(r.name, r.called, m.now())
-		if len(may) == 1 && may[0].deleted.IsZero() {
+		// A node may have promised it to a topic that was deleted before.
+		if may := m.topics[r.name]; len(may) == 1 {
 			promisedOf[may[0].partitions[r.partition]]++
 		}
 	}
@@ -116,11 +115,17 @@ func (m *Model) CheckRetained(late time.Duration, extentMax int64) {
 	now := m.now()
 	for _, all := range m.topics {
 		for _, t := range all {
-			if !t.deleted.IsZero() || len(t.settings) != 1 {
+			last := t.settings[len(t.settings)-1]
+			for _, s := range t.settings[:len(t.settings)-1] {
+				if s.until.IsZero() { // nobody knows which are in force
+					last = nil
+				}
+			}
+			if !t.deleted.IsZero() || last == nil {
 				continue
 			}
 			for _, p := range t.partitions {
-				m.checkRetained(p, t.settings[0], now.Add(-late), extentMax)
+				m.checkRetained(p, last.Settings, now.Add(-late), extentMax)
 			}
 		}
 	}

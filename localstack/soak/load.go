@@ -208,7 +208,7 @@ func (k *warden) alter(ctx context.Context) {
 	ctx = context.WithoutCancel(ctx)
 	k.ask(ctx, http.MethodPatch, "/v1/topics/"+k.name, map[string]any{"config": configOf(to)}, http.StatusOK)
 	if !k.doubt {
-		k.topic.Altered(to)
+		k.topic.Altered()
 	}
 }
 

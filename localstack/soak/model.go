@@ -87,7 +87,7 @@ type Topic struct {
 func (m *Model) Creating(name string, partitions int32, s Settings) *Topic {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	t := &topic{name: name, creating: m.now(), settings: []Settings{s}}
+	t := &topic{name: name, creating: m.now(), settings: []*span{{Settings: s}}}
 	for n := range partitions {
 		t.partitions = append(t.partitions, &partition{topic: t, number: n, records: map[int64]*record{}})
 	}
@@ -107,18 +107,20 @@ func (t *Topic) Created() {
 func (t *Topic) Altering(s Settings) {
 	t.m.mu.Lock()
 	defer t.m.mu.Unlock()
-	t.t.settings = append(t.t.settings, s)
+	t.t.settings = append(t.t.settings, &span{Settings: s})
 }
 
-// Altered says that the topic has settings and that no request is under way that
-// could give it others. What may be gone by those before may be so for ever.
-func (t *Topic) Altered(s Settings) {
+// Altered says that the topic has the settings that were asked for last, and that
+// no request is under way that could give it others.
+func (t *Topic) Altered() {
 	t.m.mu.Lock()
 	defer t.m.mu.Unlock()
-	for _, p := range t.t.partitions {
-		p.ceiling(t.m.now(), t.m.slack)
+	t.m.counts["settings changed"]++
+	for _, s := range t.t.settings[:len(t.t.settings)-1] {
+		if s.until.IsZero() {
+			s.until = t.m.now()
+		}
 	}
-	t.t.settings = []Settings{s}
 }
 
 // Deleting says that the topic is about to be deleted.

@@ -30,6 +30,8 @@ func TestSoak(t *testing.T) {
 			seed := first + uint64(i)
 			t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 				t.Parallel()
+				began := time.Now()
+				defer func() { t.Logf("%s", time.Since(began)) }()
 				synctest.Test(t, func(t *testing.T) {
 					w := newWorld(t, seed)
 					usage := w.run(*lasts)

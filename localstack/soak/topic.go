@@ -1,8 +1,9 @@
 package soak
 
 import (
-	"math"
+	"fmt"
 	"sort"
+	"strings"
 	"time"
 )
 
@@ -14,14 +15,20 @@ type Settings struct {
 
 func (s Settings) limited() bool { return s.RetentionMs >= 0 || s.RetentionBytes >= 0 }
 
+// span is when settings may have been in force.
+type span struct {
+	Settings
+	until time.Time // zero: to this day
+}
+
 // topic is one incarnation of a name.
 type topic struct {
 	name       string
 	creating   time.Time
-	created    time.Time  // zero until it is known to be there
-	deleting   time.Time  // zero: nobody asked for it yet
-	deleted    time.Time  // zero: it may be there
-	settings   []Settings // that may be in force
+	created    time.Time // zero until it is known to be there
+	deleting   time.Time // zero: nobody asked for it yet
+	deleted    time.Time // zero: it may be there
+	settings   []*span   // the last one is the newest
 	partitions []*partition
 }
 
@@ -86,32 +93,51 @@ type partition struct {
 // Extents go as a whole, when the last of their records may: this can only make
 // the start lower than the ceiling.
 func (p *partition) ceiling(now time.Time, slack Slack) int64 {
-	limited := false
 	for _, s := range p.topic.settings {
-		limited = limited || s.limited()
-	}
-	if limited {
-		// What nobody saw yet may be there, and weigh.
-		beyond := int64(math.MaxInt64)
-		for _, s := range p.topic.settings {
-			if s.RetentionBytes >= 0 {
-				beyond = min(beyond, s.RetentionBytes)
-			}
-		}
-		byBytes := p.bytesStart(beyond)
-		for p.mayStart < p.ends.last() && (p.mayStart < byBytes || p.tooOld(p.mayStart, now, slack)) {
-			if r := p.records[p.mayStart]; r != nil && r.called.After(p.lastCalled) {
-				p.lastCalled = r.called
-			}
-			p.mayStart++
+		if s.limited() {
+			p.raise(now, slack)
+			break
 		}
 	}
 	return max(p.mayStart, p.trimmed)
 }
 
-// bytesStart is the offset below which records are followed by so many bytes.
+// raise moves mayStart up.
+func (p *partition) raise(now time.Time, slack Slack) {
+	starts := make([]int64, len(p.topic.settings))
+	for i, s := range p.topic.settings {
+		starts[i] = p.bytesStart(s.RetentionBytes)
+	}
+	for p.mayStart < p.ends.last() {
+		// A record was committed after it and all before it were sent.
+		called := p.lastCalled
+		if r := p.records[p.mayStart]; r != nil && r.called.After(called) {
+			called = r.called
+		}
+		may := false
+		for i, s := range p.topic.settings {
+			at := now
+			if !s.until.IsZero() && s.until.Before(now) {
+				at = s.until
+			}
+			if called.After(at) {
+				continue
+			}
+			age := at.Add(slack.Ahead).Sub(called.Add(-slack.Behind))
+			may = may || p.mayStart < starts[i] || s.RetentionMs >= 0 && age.Milliseconds() > s.RetentionMs
+		}
+		if !may {
+			return
+		}
+		p.lastCalled = called
+		p.mayStart++
+	}
+}
+
+// bytesStart is the offset below which records are followed by so many bytes; 0
+// if that is no limit. What nobody saw yet may be there, and weigh.
 func (p *partition) bytesStart(bytes int64) int64 {
-	if bytes == math.MaxInt64 {
+	if bytes < 0 {
 		return 0
 	}
 	sum := p.open
@@ -127,20 +153,15 @@ func (p *partition) bytesStart(bytes int64) int64 {
 	return p.mayStart
 }
 
-// tooOld tells whether a record may be older than what is kept. It was committed
-// after it and all before it were sent.
-func (p *partition) tooOld(offset int64, now time.Time, slack Slack) bool {
-	called := p.lastCalled
-	if r := p.records[offset]; r != nil && r.called.After(called) {
-		called = r.called
-	}
-	for _, s := range p.topic.settings {
-		if s.RetentionMs < 0 {
-			continue
+// describe is for people.
+func (t *topic) describe() string {
+	var all []string
+	for _, s := range t.settings {
+		text := fmt.Sprintf("{retention.ms %d, retention.bytes %d", s.RetentionMs, s.RetentionBytes)
+		if !s.until.IsZero() {
+			text += " until " + s.until.Format(time.TimeOnly)
 		}
-		if now.Add(slack.Ahead).Sub(called.Add(-slack.Behind)).Milliseconds() > s.RetentionMs {
-			return true
-		}
+		all = append(all, text+"}")
 	}
-	return false
+	return strings.Join(all, ", ")
 }

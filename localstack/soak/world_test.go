@@ -85,9 +85,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 		w.load.Nodes = append(w.load.Nodes, "http://"+n.Name)
 		n.Start(w.rng)
 	}
-	for _, n := range w.nodes {
-		<-n.Current().Ingester.Ready()
-	}
+	w.awaitReady()
 	return w
 }
 
@@ -220,8 +218,16 @@ func (w *world) heal() {
 	for _, n := range w.nodes {
 		n.Start(w.rng)
 	}
+	w.awaitReady()
+}
+
+func (w *world) awaitReady() {
 	for _, n := range w.nodes {
-		<-n.Current().Ingester.Ready()
+		select {
+		case <-n.Current().Ingester.Ready():
+		case <-time.After(time.Hour):
+			w.t.Errorf("%s does not become ready", n.Name)
+		}
 	}
 }
 

@@ -278,7 +278,9 @@ func (w *world) measure() *Usage {
 	if u.Leaked() > 0.01 {
 		w.model.Find("garbage and orphans are left: %s", u)
 	}
-	if most := int64(5 * snapshotSlots); u.CatalogObjects > most {
+	// Claims stay for ever, and nodes that know of each other by the bucket alone
+	// take the lead from each other all the time.
+	if most := int64(5 * snapshotSlots); u.CatalogObjects > most && !w.nodes[0].Alone {
 		w.model.Find("more than %d objects of the catalog are left: %s", most, u)
 	}
 	return u

@@ -31,9 +31,10 @@ type Load struct {
 	Settings   []Settings    // that topics get
 	// HoldMax is the longest that a reader keeps still.
 	HoldMax time.Duration
-	// ChurnMin is how long a topic lives at least, and is left alone. It must be
-	// longer than any request that was given up may still take effect.
+	// ChurnMin is how long a topic lives, at least, before it is made anew.
 	ChurnMin time.Duration
+	// DoubtMax is how long after it was given up a request may still take effect.
+	DoubtMax time.Duration
 	// Lasting topics are not deleted.
 	Lasting int
 }
@@ -215,7 +216,7 @@ func (k *warden) alter(ctx context.Context) {
 // settle waits until nothing that was given up can take effect any more.
 func (k *warden) settle(ctx context.Context) {
 	if k.doubt {
-		sleep(ctx, k.ChurnMin)
+		sleep(ctx, k.DoubtMax)
 		k.doubt = false
 	}
 }

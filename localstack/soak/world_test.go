@@ -65,7 +65,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 		Topics: 3 + w.rng.IntN(3), Partitions: 2, Lasting: 1,
 		Producers: 4, Readers: 8,
 		RecordsMax: 4, SizeMax: 600, Between: 150 * time.Millisecond, AcksOne: true, Timeout: 6 * time.Second,
-		HoldMax: 90 * time.Second, ChurnMin: 20 * time.Second,
+		HoldMax: 90 * time.Second, ChurnMin: 20 * time.Second, DoubtMax: freezeMax + 2*lateMax,
 		Settings: []Settings{{-1, -1}, {30_000, -1}, {60_000, -1}, {-1, 4000}, {-1, 20_000}, {-1, 0}, {40_000, 8000}},
 	}
 	alone := w.rng.IntN(6) == 0

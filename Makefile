@@ -103,6 +103,12 @@ schemathesis: build ## an outside tool tries the API by its OpenAPI document for
 bench: build ## produce and replay beside the raw store, in one run
 	$(GO) run ./localstack/cmd/bench --wadi ./bin/wadi
 
+.PHONY: metascale
+metascale: ## the catalog with 1 M partitions and 10 M extents, and the start from 10,000 slots
+	$(GO) build -o bin/metascale ./localstack/cmd/metascale
+	./bin/metascale
+	./bin/metascale --slots 10000
+
 .PHONY: flights
 flights: build ## produce and replay all 3,000,000 flights on MinIO with kill -9, and compare
 	$(GO) run ./localstack/cmd/flights --wadi ./bin/wadi --input $(FLIGHTS_DIR)/flights-3m.ndjson.gz

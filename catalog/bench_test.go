@@ -1,8 +1,11 @@
 package catalog
 
 import (
+	"errors"
 	"fmt"
 	"testing"
+
+	"github.com/wadilog/wadi/catalog/journal"
 )
 
 // benchState returns a catalog with n partitions in topics of 1000.
@@ -124,6 +127,47 @@ func BenchmarkSnapshot(b *testing.B) {
 		b.SetBytes(int64(len(encoded)))
 		for b.Loop() {
 			decodeState(b, encoded)
+		}
+	})
+	b.Run("verify", func(b *testing.B) {
+		b.ReportAllocs()
+		b.SetBytes(int64(len(encoded)))
+		for b.Loop() {
+			v := newSnapshotVerifier()
+			if err := errors.Join(v.write(encoded), v.verify(journal.SnapshotInfo{Time: s.time, Level: s.level})); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// What is done every few seconds, with many partitions and much garbage of which
+// nothing is due.
+func BenchmarkLooks(b *testing.B) {
+	const many = 100_000
+	s := benchState(many)
+	limited := *s.Topics("", "", 1)[0]
+	limited.Config.RetentionMs = 1 << 40
+	for n := range many {
+		id := objectID(n)
+		s.garbage.add(Garbage{NewObject: NewObject{ID: id, Size: 1}, FreedAt: int64(n)})
+	}
+	s.time = many
+	b.Run("retention", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if s.DueForRetention(&limited, s.time) {
+				b.Fatal("due")
+			}
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/1000, "ns/partition")
+	})
+	b.Run("garbage", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if due, all := s.DueGarbage(many, many, 1000); len(due) > 0 || all.Objects != many {
+				b.Fatal("due")
+			}
 		}
 	})
 }

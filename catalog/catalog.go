@@ -86,6 +86,8 @@ type Catalog struct {
 
 	snapshotting atomic.Bool
 	snapshots    chan snapshotJob
+	// snapshotBytes is the size of the newest snapshot known here.
+	snapshotBytes atomic.Int64
 }
 
 // view is what readers see: a state and when it was last proved current.

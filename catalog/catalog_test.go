@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -401,6 +402,49 @@ func TestRestartFromSnapshot(t *testing.T) {
 		}
 		again.stop(t)
 	})
+}
+
+// TestSnapshotsOfASmallStateLeaveSlots: they come sooner than those of a large
+// one, and prune no more than these.
+func TestSnapshotsOfASmallStateLeaveSlots(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memstore.New()
+		const slotsMax = 30
+		r := start(t, store, func(c *catalog.Config) { c.SnapshotSlots, c.SnapshotSlotsMin = slotsMax, 5 })
+		tp := r.createTopic(t, "flights")
+		node := uuid.New()
+		r.mustPropose(t, catalog.RegisterNode{Node: node})
+		snapshots := func() (n int) {
+			for _, key := range store.Keys() {
+				if strings.Contains(key, "/manifests/") {
+					n++
+				}
+			}
+			return n
+		}
+		for i := range uint64(100) {
+			r.mustPropose(t, commitOf(node, i, tp, 2))
+			synctest.Wait()
+			if n := snapshots(); i == 12 && n != 2 {
+				t.Errorf("%d snapshots after %d commits", n, i)
+			}
+		}
+		keys := journalKeys(store)
+		newest, ok := lastSlot(keys)
+		for slot := newest - slotsMax; ok && slot <= newest; slot++ {
+			ok = slices.Contains(keys, fmt.Sprintf("catalog/000/journal/%020d", slot))
+		}
+		if !ok || len(keys) > slotsMax+10 {
+			t.Errorf("of %d slots %d are left: %v", newest, len(keys), keys)
+		}
+		r.stop(t)
+	})
+}
+
+// lastSlot is the number of the last of some slots.
+func lastSlot(keys []string) (slot int, ok bool) {
+	slot, err := strconv.Atoi(strings.TrimPrefix(keys[len(keys)-1], "catalog/000/journal/"))
+	return slot, err == nil
 }
 
 // TestDamagedJournalIsRefused: a replica never goes on from damage.

@@ -11,9 +11,12 @@ type Config struct {
 	Address string
 
 	// SnapshotSlots and SnapshotBytes are how much journal may follow a
-	// snapshot before the leader writes the next one.
-	SnapshotSlots int
-	SnapshotBytes int64
+	// snapshot before the leader writes the next one. A snapshot of more than
+	// SnapshotBytes is followed by as many bytes as it has; one that is small by
+	// fewer slots, SnapshotSlotsMin at least: see snapshotDue.
+	SnapshotSlots    int
+	SnapshotSlotsMin int
+	SnapshotBytes    int64
 
 	// QueueMax bounds the edits, and the questions, that wait for the store;
 	// beyond it callers get ErrBusy.
@@ -61,9 +64,11 @@ type Config struct {
 	// ExpireInterval is how often the leader sends Expire.
 	ExpireInterval time.Duration
 
-	// ReadAheadSlots bounds how many slots a replica fetches at once when it
-	// catches up.
+	// ReadAheadSlots and ReadAheadBytes bound the slots that a replica has read,
+	// or is reading, ahead of the one that it applies when it catches up. One
+	// slot may exceed the bytes.
 	ReadAheadSlots int
+	ReadAheadBytes int64
 
 	// FeatureLevel is to what this node raises the catalog's feature level when
 	// it takes the lead. While versions that know less run beside this one, it is
@@ -77,9 +82,12 @@ type Config struct {
 // DefaultConfig returns the values that production uses.
 func DefaultConfig() Config {
 	return Config{
-		Address:        "local",
-		SnapshotSlots:  10_000,
-		SnapshotBytes:  64 << 20,
+		Address:       "local",
+		SnapshotSlots: 10_000,
+		SnapshotBytes: 64 << 20,
+
+		SnapshotSlotsMin: 1000,
+
 		QueueMax:       10_000,
 		QueueBytesMax:  32 << 20,
 		ClaimDelayMin:  200 * time.Millisecond,
@@ -98,7 +106,8 @@ func DefaultConfig() Config {
 		RecentFor:      5 * time.Second,
 		WatchInterval:  500 * time.Millisecond,
 		ExpireInterval: time.Hour,
-		ReadAheadSlots: 16,
+		ReadAheadSlots: 64,
+		ReadAheadBytes: 64 << 20,
 		FeatureLevel:   FeatureLevel,
 		RetryDelay:     200 * time.Millisecond,
 	}
@@ -107,8 +116,8 @@ func DefaultConfig() Config {
 // Validate tells what is wrong with c.
 func (c Config) Validate() error {
 	switch {
-	case c.SnapshotSlots < 1 || c.SnapshotBytes < 1:
-		return fmt.Errorf("catalog: snapshots need a positive number of slots and bytes, got %d and %d", c.SnapshotSlots, c.SnapshotBytes)
+	case c.SnapshotSlots < 1 || c.SnapshotSlotsMin < 1 || c.SnapshotBytes < 1:
+		return fmt.Errorf("catalog: snapshots after %d to %d slots or %d bytes", c.SnapshotSlotsMin, c.SnapshotSlots, c.SnapshotBytes)
 	case c.QueueMax < 1 || c.QueueBytesMax < 1:
 		return fmt.Errorf("catalog: the queue needs a positive length, got %d edits and %d bytes", c.QueueMax, c.QueueBytesMax)
 	case c.ClaimDelayMin < 0 || c.ClaimDelayMax < c.ClaimDelayMin:
@@ -125,8 +134,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("catalog: intervals must be positive")
 	case c.FeatureLevel < firstLevel || c.FeatureLevel > FeatureLevel:
 		return fmt.Errorf("catalog: feature level %d, this version knows %d to %d", c.FeatureLevel, firstLevel, FeatureLevel)
-	case c.ReadAheadSlots < 1:
-		return fmt.Errorf("catalog: read-ahead of %d slots", c.ReadAheadSlots)
+	case c.ReadAheadSlots < 1 || c.ReadAheadBytes < 1:
+		return fmt.Errorf("catalog: read-ahead of %d slots and %d bytes", c.ReadAheadSlots, c.ReadAheadBytes)
 	}
 	return nil
 }

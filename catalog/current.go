@@ -71,7 +71,7 @@ func (c *Catalog) confirm(ctx context.Context) error {
 func (c *Catalog) follow(ctx context.Context) error {
 	for {
 		sent := time.Now()
-		slots, err := c.journal.After(ctx, c.replica.last, objstore.ListPageMax)
+		slots, err := c.journal.InfosAfter(ctx, c.replica.last, objstore.ListPageMax)
 		if err != nil {
 			return err
 		}
@@ -88,15 +88,15 @@ func (c *Catalog) follow(ctx context.Context) error {
 }
 
 // catchUp applies slots that a listing found.
-func (c *Catalog) catchUp(ctx context.Context, slots []journal.Slot) error {
-	if err := c.awaitPulled(ctx, slots[len(slots)-1]); err != nil {
+func (c *Catalog) catchUp(ctx context.Context, slots []journal.SlotInfo) error {
+	if err := c.awaitPulled(ctx, slots[len(slots)-1].Slot); err != nil {
 		return err
 	}
-	for len(slots) > 0 && slots[0] <= c.replica.last {
+	for len(slots) > 0 && slots[0].Slot <= c.replica.last {
 		slots = slots[1:]
 	}
 	changed := c.newTouched()
-	err := c.replica.followSlots(ctx, c.journal, slots, c.cfg.ReadAheadSlots, changed)
+	err := c.replica.followSlots(ctx, c.journal, slots, c.cfg.readAhead(), changed)
 	c.publish(ctx, time.Time{})
 	c.watch.notify(changed, c.replica.state)
 	return err

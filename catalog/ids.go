@@ -1,8 +1,8 @@
 package catalog
 
 import (
-	"bytes"
 	"cmp"
+	"encoding/binary"
 	"fmt"
 
 	"github.com/google/uuid"
@@ -37,8 +37,13 @@ func (tp TopicPartition) String() string { return fmt.Sprintf("%s/%d", tp.Topic,
 
 // compare orders partitions by topic id, then number.
 func (tp TopicPartition) compare(other TopicPartition) int {
-	if c := bytes.Compare(tp.Topic[:], other.Topic[:]); c != 0 {
-		return c
+	// As two numbers: to compare is what most of a commit's time goes into when
+	// there are many partitions.
+	for i := 0; i < len(tp.Topic); i += 8 {
+		a, b := binary.BigEndian.Uint64(tp.Topic[i:]), binary.BigEndian.Uint64(other.Topic[i:])
+		if a != b {
+			return cmp.Compare(a, b)
+		}
 	}
 	return cmp.Compare(tp.Partition, other.Partition)
 }

@@ -48,9 +48,7 @@ func CheckTouched(s *State, e Edit) error {
 			return checkPartitionEnds(e.Partition, p)
 		}
 	case Retain:
-		return s.eachPartition(e.Topic, func(tp TopicPartition) error {
-			return checkPartitionEnds(tp, s.Partition(tp))
-		})
+		return s.checkTouchedPartitions(e.Topic)
 	case RaiseOrphanFloor:
 		if s.orphanFloor > 0 && int64(s.orphanFloor) > s.time {
 			return broken("the orphan floor is %d, later than now, %d", s.orphanFloor, s.time)
@@ -59,6 +57,14 @@ func CheckTouched(s *State, e Edit) error {
 		return s.checkTouchedByCommit(&e)
 	}
 	return nil
+}
+
+func (s *State) checkTouchedPartitions(topic TopicID) (err error) {
+	s.ofTopic(topic, func(p partitionByID) bool {
+		err = checkPartitionEnds(p.id, p.partition)
+		return err == nil
+	})
+	return err
 }
 
 // eachPartition calls check for the partitions of a topic until it fails.
@@ -249,7 +255,12 @@ func (s *State) checkSequence(id sequenceID, q *producerSequence) error {
 
 // CheckAll checks every invariant; it is slow and meant for tests and verify.
 func CheckAll(s *State) error {
-	for _, check := range []func(*State) error{checkTopics, checkPartitions, checkNodes, checkProducers, (*State).checkRequests, (*State).checkFences, (*State).checkGroups} {
+	return checkAllWith(s, checkPartitions)
+}
+
+// checkAllWith is CheckAll with another check of the partitions and their extents.
+func checkAllWith(s *State, partitions func(*State) error) error {
+	for _, check := range []func(*State) error{checkTopics, partitions, checkNodes, checkProducers, (*State).checkRequests, (*State).checkFences, (*State).checkGroups} {
 		if err := check(s); err != nil {
 			return err
 		}
@@ -304,6 +315,13 @@ func checkPartitions(s *State) error {
 	if extents != s.extents {
 		return broken("%d extents are counted, %d are there", s.extents, extents)
 	}
+	return s.checkObjects(live)
+}
+
+// checkObjects checks the objects and the garbage against the live extents of each
+// object.
+func (s *State) checkObjects(live map[ObjectID]int64) error {
+	var err error
 	if len(live) != s.objects.Len() {
 		return broken("%d objects, %d of them in extents", s.objects.Len(), len(live))
 	}
@@ -316,12 +334,20 @@ func checkPartitions(s *State) error {
 		}
 		return err == nil
 	})
-	s.garbage.Scan(func(g Garbage) bool {
+	bytes := int64(0)
+	s.garbage.byID.Scan(func(g Garbage) bool {
+		bytes += g.Size
+		if _, ok := s.garbage.byAge.Get(garbageAge{g.FreedAt, g.ID}); !ok {
+			err = broken("object %s is not found among the garbage of its age", g.ID)
+		}
 		if g.FreedAt > s.time {
 			err = broken("object %s was freed at %d, later than now, %d", g.ID, g.FreedAt, s.time)
 		}
 		return err == nil
 	})
+	if err == nil && (s.garbage.byAge.Len() != s.garbage.byID.Len() || s.garbage.bytes != bytes) {
+		err = broken("%d objects of %d bytes are garbage, counted are %d of %d", s.garbage.byID.Len(), bytes, s.garbage.byAge.Len(), s.garbage.bytes)
+	}
 	return err
 }
 

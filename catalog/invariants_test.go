@@ -3,6 +3,8 @@ package catalog
 import (
 	"errors"
 	"testing"
+
+	"github.com/wadilog/wadi/catalog/journal"
 )
 
 // Each way in which a State can be broken is noticed: by CheckAll always, and
@@ -69,9 +71,11 @@ func TestBrokenInvariantsAreNoticed(t *testing.T) {
 		"long extent with other CRC":   {extent(func(e *Extent) { e.Len = ExtentCRCLenMax + 1 }), false},
 		"extent of the future":         {extent(func(e *Extent) { e.CommitTime = 1 << 50 }), false},
 		"extents counted wrong":        {func(s *State) { s.extents++ }, false},
-		"object is garbage as well":    {func(s *State) { s.garbage.Set(Garbage{NewObject: NewObject{ID: objectID(3)}}) }, false},
+		"object is garbage as well":    {func(s *State) { s.garbage.add(Garbage{NewObject: NewObject{ID: objectID(3)}}) }, false},
 		"object of no extent":          {func(s *State) { s.objects.Set(Object{NewObject: NewObject{ID: objectID(9)}, Extents: 1}) }, false},
-		"garbage of the future":        {func(s *State) { s.garbage.Set(Garbage{FreedAt: 1 << 50}) }, false},
+		"garbage not by age":           {func(s *State) { s.garbage.add(Garbage{}); s.garbage.byAge.Clear() }, false},
+		"bytes of garbage":             {func(s *State) { s.garbage.bytes++ }, false},
+		"garbage of the future":        {func(s *State) { s.garbage.add(Garbage{FreedAt: 1 << 50}) }, false},
 		"node of the future":           {func(s *State) { s.setNode(nodeID(9), Node{ActiveAt: 1 << 50}) }, false},
 		"topic without its name":       {func(s *State) { s.names.Delete(topicByName{name: "rivers"}) }, false},
 		"topic under another name":     {func(s *State) { s.setTopic(&Topic{ID: topicID(2), Name: "rivers", Partitions: 1}) }, false},
@@ -100,10 +104,35 @@ func TestBrokenInvariantsAreNoticed(t *testing.T) {
 			} else {
 				t.Log(err)
 			}
+			checkVerifier(t, f.state)
 			if err := CheckTouched(f.state, commit); (err != nil) != test.touched {
 				t.Errorf("CheckTouched: %v", err)
 			}
 		})
+	}
+}
+
+// checkVerifier lets a snapshot of a broken State be verified: that must find
+// something if, and only if, it is found in what is decoded.
+func checkVerifier(t *testing.T, s *State) {
+	t.Helper()
+	encoded := encodeState(t, s)
+	var d StateDecoder
+	expected := d.Write(encoded)
+	if expected == nil {
+		decoded, err := d.State()
+		if err != nil {
+			t.Fatal(err)
+		}
+		expected = CheckAll(decoded)
+	}
+	v := newSnapshotVerifier()
+	err := v.write(encoded)
+	if err == nil {
+		err = v.verify(journal.SnapshotInfo{Time: s.time, Level: s.level})
+	}
+	if (err != nil) != (expected != nil) {
+		t.Errorf("the snapshot is verified with %v, a replica finds %v", err, expected)
 	}
 }
 

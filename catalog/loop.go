@@ -37,9 +37,10 @@ func (c *Catalog) reload(ctx context.Context) error {
 	}
 	for lost := 0; ; {
 		sent := time.Now()
-		r, err := load(ctx, c.journal, c.cfg.ReadAheadSlots, c.known)
+		r, err := load(ctx, c.journal, c.cfg.readAhead(), c.known)
 		if err == nil {
 			c.replica = r
+			c.snapshotBytes.Store(r.loadedBytes)
 			c.publish(ctx, sent)
 			c.watch.notifyAll(r.state)
 			c.logger.Info("catalog loaded", "slot", r.last, "epoch", r.epoch)

@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/wadilog/wadi/catalog/journal"
 	"github.com/wadilog/wadi/internal/mutant"
@@ -42,6 +39,8 @@ type replica struct {
 	claims []journal.Slot
 	// sinceSnapshot counts what follows the newest snapshot known here.
 	sinceSnapshot journalLength
+	// loadedBytes is the size of the snapshot that the replica was loaded from.
+	loadedBytes int64
 	// known is the newest feature level that the code knows.
 	known uint32
 }
@@ -63,13 +62,13 @@ func (r *replica) place(e *journal.Entry) {
 // the journal to its end. An empty bucket gets its slot 0. errReload says that
 // a newer snapshot came, and the slots that this load needed went, while it
 // ran: the next one begins from there.
-func load(ctx context.Context, j *journal.Journal, readAhead int, known uint32) (*replica, error) {
+func load(ctx context.Context, j *journal.Journal, ahead readAhead, known uint32) (*replica, error) {
 	r, err := loadBase(ctx, j, known)
 	if err != nil {
 		return &replica{}, err
 	}
 	r.known = known
-	return r, r.follow(ctx, j, readAhead)
+	return r, r.follow(ctx, j, ahead)
 }
 
 func loadBase(ctx context.Context, j *journal.Journal, known uint32) (*replica, error) {
@@ -100,6 +99,8 @@ func loadBase(ctx context.Context, j *journal.Journal, known uint32) (*replica, 
 		nonce:  info.Nonce,
 		epoch:  info.Epoch,
 		claims: info.Claims,
+
+		loadedBytes: info.Bytes(),
 	}
 	return r, r.lookUpLeader(ctx, j)
 }
@@ -148,13 +149,13 @@ func writeGenesis(ctx context.Context, j *journal.Journal) (journal.Entry, error
 // one is at its end; if that is a claim it lists again, since the claim may have
 // fallen into a deleted slot. The replica is then current as of the call.
 // errReload says that it is of no more use.
-func (r *replica) follow(ctx context.Context, j *journal.Journal, readAhead int) error {
+func (r *replica) follow(ctx context.Context, j *journal.Journal, ahead readAhead) error {
 	for {
-		slots, err := j.After(ctx, r.last, objstore.ListPageMax)
+		slots, err := j.InfosAfter(ctx, r.last, objstore.ListPageMax)
 		if err != nil {
 			return err
 		}
-		if err := r.followSlots(ctx, j, slots, readAhead, newTouched()); err != nil {
+		if err := r.followSlots(ctx, j, slots, ahead, newTouched()); err != nil {
 			return err
 		}
 		if len(slots) < objstore.ListPageMax && (len(slots) == 0 || !r.atClaim) {
@@ -164,39 +165,31 @@ func (r *replica) follow(ctx context.Context, j *journal.Journal, readAhead int)
 }
 
 // followSlots applies what follows the replica up to the last of the slots that
-// a listing found, readAhead of them at a time. A listing that ran beside PUTs
-// may lack a slot and show a later one, so what it lacks is read all the same;
-// only a slot that is not there is gone.
-func (r *replica) followSlots(ctx context.Context, j *journal.Journal, slots []journal.Slot, readAhead int, changed touched) error {
+// a listing found, reading ahead. A listing that ran beside PUTs may lack a slot
+// and show a later one, so what it lacks is read all the same; only a slot that is
+// not there is gone, which is errReload. What comes before an error is applied.
+func (r *replica) followSlots(ctx context.Context, j *journal.Journal, slots []journal.SlotInfo, ahead readAhead, changed touched) error {
 	if len(slots) == 0 {
 		return nil
 	}
-	for upto := slots[len(slots)-1]; r.last < upto; {
-		var window []journal.Slot
-		for slot := r.last + 1; slot <= upto && len(window) < readAhead; slot++ {
-			window = append(window, slot)
-		}
-		if err := r.applySlots(ctx, j, window, changed); err != nil {
+	reader := newSlotReader(ctx, j, r.last+1, slots, ahead)
+	defer reader.close()
+	for {
+		entries, gone := reader.next()
+		if err := r.applyAll(entries, changed); err != nil {
 			return err
 		}
+		if gone != nil || len(entries) == 0 {
+			return gone
+		}
 	}
-	return nil
-}
-
-// applySlots reads slots and applies them as far as they are there.
-func (r *replica) applySlots(ctx context.Context, j *journal.Journal, slots []journal.Slot, changed touched) error {
-	entries, gone := readSlots(ctx, j, slots)
-	if gone != nil && !errors.Is(gone, errReload) {
-		return gone
-	}
-	if err := r.applyAll(entries, changed); err != nil {
-		return err
-	}
-	return gone
 }
 
 // applyAll applies entries, all or none.
 func (r *replica) applyAll(entries []journal.Entry, changed touched) error {
+	if len(entries) == 0 {
+		return nil
+	}
 	// What was applied goes into a state of its own, so that views handed out
 	// before stay as they are.
 	next := *r
@@ -210,30 +203,6 @@ func (r *replica) applyAll(entries []journal.Entry, changed touched) error {
 	}
 	*r = next
 	return nil
-}
-
-// readSlots returns the entries of slots up to the first that is gone, which is
-// errReload.
-func readSlots(ctx context.Context, j *journal.Journal, slots []journal.Slot) ([]journal.Entry, error) {
-	entries := make([]journal.Entry, len(slots))
-	gone := make([]bool, len(slots))
-	group, ctx := errgroup.WithContext(ctx)
-	for i, slot := range slots {
-		group.Go(func() (err error) {
-			entries[i], err = j.Read(ctx, slot)
-			if gone[i] = errors.Is(err, journal.ErrNoEntry); gone[i] {
-				return nil
-			}
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return nil, err
-	}
-	if first := slices.Index(gone, true); first >= 0 {
-		return entries[:first], fmt.Errorf("%w: slot %d is gone", errReload, slots[first])
-	}
-	return entries, nil
 }
 
 // apply carries out one entry of another writer and compares the outcomes.

@@ -3,19 +3,28 @@ package catalog
 // DueForRetention tells whether a topic has records that its settings will not
 // keep any more once the journal's time is now, in ms.
 func (s *State) DueForRetention(t *Topic, now int64) bool {
-	if !t.Config.limitsRetention() {
+	if !t.Config.LimitsRetention() {
 		return false
 	}
-	for number := range t.Partitions {
-		p := s.Partition(TopicPartition{Topic: t.ID, Partition: number})
-		if _, n := p.expired(&t.Config, now, 1); n > 0 {
-			return true
-		}
-	}
-	return false
+	due := false
+	s.ofTopic(t.ID, func(p partitionByID) bool {
+		_, n := p.partition.expired(&t.Config, now, 1)
+		due = n > 0
+		return !due
+	})
+	return due
 }
 
-func (c *TopicConfig) limitsRetention() bool {
+// ofTopic calls yield for the partitions of a topic, in order, until it returns
+// false. It is several times as fast as to look up each.
+func (s *State) ofTopic(id TopicID, yield func(partitionByID) bool) {
+	s.partitions.Ascend(partitionByID{id: TopicPartition{Topic: id}}, func(p partitionByID) bool {
+		return p.id.Topic == id && yield(p)
+	})
+}
+
+// LimitsRetention tells whether records go before their topic does.
+func (c *TopicConfig) LimitsRetention() bool {
 	return c.RetentionMs != Unlimited || c.RetentionBytes != Unlimited
 }
 
@@ -46,21 +55,25 @@ func (s *State) retain(id TopicID) Result {
 	if !ok {
 		return Result{Err: ErrTopicNotFound}
 	}
-	if !t.Config.limitsRetention() {
+	if !t.Config.LimitsRetention() {
 		return Result{}
 	}
-	left := s.capacity.expirySteps
-	for number := range t.Partitions {
-		tp := TopicPartition{Topic: id, Partition: number}
-		p := s.Partition(tp)
-		start, n := p.expired(&t.Config, s.time, left)
-		if n == 0 {
-			continue
-		}
-		s.trimTo(tp, p, start)
-		if left -= n; left == 0 {
-			return Result{More: true}
-		}
+	type expired struct {
+		partitionByID
+		start Offset
 	}
-	return Result{}
+	var found []expired
+	left := s.capacity.expirySteps
+	s.ofTopic(id, func(p partitionByID) bool {
+		start, n := p.partition.expired(&t.Config, s.time, left)
+		if n > 0 {
+			found = append(found, expired{p, start})
+		}
+		left -= n
+		return left > 0
+	})
+	for _, e := range found {
+		s.trimTo(e.id, e.partition, e.start)
+	}
+	return Result{More: left == 0}
 }

@@ -44,6 +44,9 @@ type StateDecoder struct {
 	landedLeft   uint64
 	groups       groupReader
 	empty        *Partition // shared by all idle partitions
+
+	// reduce makes of a partition what the State is to hold; nil for all of it.
+	reduce func(TopicPartition, *Partition) *Partition
 }
 
 // Write takes the next bytes. Its error is a *CorruptError, ErrNewerSnapshot or
@@ -201,11 +204,11 @@ func (d *StateDecoder) readObject(r *wireReader) {
 
 func (d *StateDecoder) readGarbage(r *wireReader) {
 	g := Garbage{NewObject: r.object(), FreedAt: r.signed()}
-	if last, ok := d.state.garbage.Max(); ok && r.err == nil && !d.state.garbage.Less(last, g) {
+	if last, ok := d.state.garbage.byID.Max(); ok && r.err == nil && !d.state.garbage.byID.Less(last, g) {
 		r.fail(errOrder)
 	}
 	if r.err == nil {
-		d.state.garbage.Load(g)
+		d.state.garbage.add(g)
 	}
 }
 
@@ -314,6 +317,9 @@ func (d *StateDecoder) endPartition() {
 		p = &made
 	}
 	tp := TopicPartition{Topic: d.topic.ID, Partition: d.number}
+	if d.reduce != nil && p != d.empty {
+		p = d.reduce(tp, p)
+	}
 	d.state.partitions.Load(partitionByID{id: tp, partition: p})
 	d.step = d.readPartition
 	if d.number++; d.number == d.topic.Partitions {

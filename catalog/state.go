@@ -35,8 +35,8 @@ type State struct {
 	names      *btree.BTreeG[topicByName]
 	partitions *btree.BTreeG[partitionByID]
 	nodes      *btree.BTreeG[nodeByID]
-	objects    *btree.BTreeG[Object]  // with live extents, by id
-	garbage    *btree.BTreeG[Garbage] // by id
+	objects    *btree.BTreeG[Object] // with live extents, by id
+	garbage    *garbageTable
 
 	fences *fenceTable
 
@@ -107,7 +107,7 @@ func NewState(clusterID [16]byte) *State {
 			return bytes.Compare(a.id[:], b.id[:]) < 0
 		}),
 		objects:   newTree(func(a, b Object) bool { return a.ID.Compare(b.ID) < 0 }),
-		garbage:   newTree(func(a, b Garbage) bool { return a.ID.Compare(b.ID) < 0 }),
+		garbage:   newGarbageTable(),
 		fences:    newFenceTable(),
 		producers: newProducerTable(),
 		requests:  newRequestTable(),
@@ -134,7 +134,7 @@ func (s *State) Clone() *State {
 		partitions:   s.partitions.Copy(),
 		nodes:        s.nodes.Copy(),
 		objects:      s.objects.Copy(),
-		garbage:      s.garbage.Copy(),
+		garbage:      s.garbage.clone(),
 		fences:       s.fences.Copy(),
 		producers:    s.producers.clone(),
 		requests:     s.requests.clone(),
@@ -312,7 +312,7 @@ func (s *State) Object(id ObjectID) (Object, bool) {
 
 // GarbageObject returns an object that had live extents and has none any more.
 func (s *State) GarbageObject(id ObjectID) (Garbage, bool) {
-	return s.garbage.Get(Garbage{NewObject: NewObject{ID: id}})
+	return s.garbage.byID.Get(garbageKey(id))
 }
 
 func objectKey(id ObjectID) Object { return Object{NewObject: NewObject{ID: id}} }
@@ -339,7 +339,7 @@ func (s *State) Counts() Counts {
 		Partitions:         s.partitions.Len(),
 		Nodes:              s.nodes.Len(),
 		Objects:            s.objects.Len(),
-		Garbage:            s.garbage.Len(),
+		Garbage:            s.garbage.byID.Len(),
 		Producers:          s.producers.byID.Len(),
 		ProducerPartitions: s.producers.sequences.Len(),
 		Extents:            s.extents,
@@ -371,6 +371,6 @@ func (s *State) free(dropped freedExtents) {
 			continue
 		}
 		s.objects.Delete(o)
-		s.garbage.Set(Garbage{NewObject: o.NewObject, FreedAt: s.time})
+		s.garbage.add(Garbage{NewObject: o.NewObject, FreedAt: s.time})
 	}
 }

@@ -123,7 +123,7 @@ func toProblem(err error, retryAfter time.Duration) *problem {
 	// Unknown goes first: whatever else the error wraps, it must not be
 	// reported as a failure without effect.
 	if errors.Is(err, ingest.ErrOutcomeUnknown) || errors.Is(err, catalog.ErrUnknownOutcome) {
-		return kindUnknown.newf("the commit was sent and its outcome is not known; with a producer id or an Idempotency-Key a retry is safe").because(err)
+		return kindUnknown.newf("the outcome is not known; to repeat the request is safe, but for records without a producer id or an Idempotency-Key").because(err)
 	}
 	var p *problem
 	if errors.As(err, &p) {

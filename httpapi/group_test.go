@@ -169,7 +169,7 @@ func TestJoinIsRefused(t *testing.T) {
 		"level": {&catalog.FeatureLevelError{Needed: 3, Level: 2}, 409,
 			`{"type":"/problems/feature-level-too-low","title":"The catalog's feature level is too low","status":409,"detail":"` + (&catalog.FeatureLevelError{Needed: 3, Level: 2}).Error() + `","code":"feature_level_too_low","retryable":false,"no_side_effects":true,"needed":3,"level":2}`, ""},
 		"unknown": {catalog.ErrUnknownOutcome, 504,
-			`{"type":"/problems/outcome-unknown","title":"Whether the request took effect is unknown","status":504,"detail":"the commit was sent and its outcome is not known; with a producer id or an Idempotency-Key a retry is safe","code":"outcome_unknown","retryable":true,"no_side_effects":false}`, ""},
+			`{"type":"/problems/outcome-unknown","title":"Whether the request took effect is unknown","status":504,"detail":"the outcome is not known; to repeat the request is safe, but for records without a producer id or an Idempotency-Key","code":"outcome_unknown","retryable":true,"no_side_effects":false}`, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a.node.refuse(func(e catalog.Edit) error {

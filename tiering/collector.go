@@ -38,6 +38,10 @@ type Collector struct {
 	bucket  objstore.Bucket
 	logger  *slog.Logger
 	metrics *collectorMetrics
+
+	// retained is the topic at which the last round of retention stopped, "" if
+	// it came to the end. It belongs to the goroutine of these rounds.
+	retained string
 }
 
 // NewCollector returns a Collector; nothing happens before Run.
@@ -100,13 +104,22 @@ func (c *Collector) every(ctx context.Context, pause time.Duration, what string,
 // is no more than a hint that an edit would find something due: that edit brings
 // the store's time, by which Apply judges.
 
-// retain drops the records that topics do not keep any more.
+// retain drops the records that topics do not keep any more. A round looks at so
+// many partitions, and the next goes on with the topics behind, so that it takes
+// no longer however many there are; it also goes on behind a topic that failed.
 func (c *Collector) retain(ctx context.Context, view *catalog.State) error {
 	const page = 1000
-	for after := ""; ; {
-		topics := view.Topics("", after, page)
+	for looks := 0; ; {
+		topics := view.Topics("", c.retained, page)
 		for _, t := range topics {
-			if after = t.Name; !view.DueForRetention(t, hint(view)) {
+			if looks >= c.cfg.LooksMax {
+				return nil
+			}
+			c.retained = t.Name
+			if looks++; !t.Config.LimitsRetention() {
+				continue
+			}
+			if looks += int(t.Partitions); !view.DueForRetention(t, hint(view)) {
 				continue
 			}
 			if err := c.retainTopic(ctx, t); err != nil {
@@ -114,6 +127,7 @@ func (c *Collector) retain(ctx context.Context, view *catalog.State) error {
 			}
 		}
 		if len(topics) < page {
+			c.retained = ""
 			return nil
 		}
 	}

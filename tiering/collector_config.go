@@ -10,6 +10,9 @@ type CollectorConfig struct {
 	// RetentionInterval is the pause between looks for records that no topic
 	// keeps any more.
 	RetentionInterval time.Duration
+	// LooksMax bounds the topics, and their partitions if they have a limit, that
+	// one round of retention looks at; the next goes on. One topic may exceed it.
+	LooksMax int
 
 	// GarbageInterval is the pause between rounds of deleting garbage.
 	GarbageInterval time.Duration
@@ -38,6 +41,7 @@ type CollectorConfig struct {
 func DefaultCollectorConfig() CollectorConfig {
 	return CollectorConfig{
 		RetentionInterval: 5 * time.Second,
+		LooksMax:          50_000,
 		GarbageInterval:   5 * time.Second,
 		GarbageGrace:      time.Hour,
 		OrphanInterval:    6 * time.Hour,
@@ -57,6 +61,7 @@ func (c CollectorConfig) Validate() error {
 		}
 	}
 	check(c.RetentionInterval > 0, "RetentionInterval must be positive")
+	check(c.LooksMax > 0, "LooksMax must be positive")
 	check(c.GarbageInterval > 0, "GarbageInterval must be positive")
 	check(c.GarbageGrace >= 0, "GarbageGrace must not be negative")
 	check(c.OrphanInterval > 0, "OrphanInterval must be positive")

@@ -212,6 +212,62 @@ func TestRetentionByBytes(t *testing.T) {
 	})
 }
 
+// A round of retention looks at a bounded number of partitions; rounds together
+// come by all of them.
+func TestRetentionGoesOnWhereItStopped(t *testing.T) {
+	collecting(t, func(t *testing.T, c *collected) {
+		var topics []catalog.TopicPartition
+		for n := range 6 {
+			topics = append(topics, c.topic(fmt.Sprintf("topic-%d", n), func(cfg *catalog.TopicConfig) { cfg.RetentionMs = 60_000 }))
+		}
+		for n := range 10 {
+			c.topic(fmt.Sprintf("unlimited-%d", n), nil)
+		}
+		c.append(topics...)
+		time.Sleep(2 * time.Minute)
+		c.propose(catalog.Expire{}) // the journal's time goes on
+		var done bool
+		cfg := DefaultCollectorConfig()
+		cfg.LooksMax = 4 // two topics with a limit, each with a partition
+		k, err := NewCollector(cfg, meddled{c.catalog, func(catalog.Edit) {
+			if done {
+				panic("an edit though nothing is due")
+			}
+		}}, c.store, quiet, prometheus.NewRegistry())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for round, want := range []int{2, 4, 6, 6, 6, 6} {
+			done = round > 2
+			if err := k.retain(c.ctx, c.catalog.View()); err != nil {
+				t.Fatal(err)
+			}
+			dropped := 0
+			for _, tp := range topics {
+				if c.bounds(tp) == "[1, 1)" {
+					dropped++
+				}
+			}
+			if dropped != want {
+				t.Errorf("%d topics came by after %d rounds, want %d", dropped, round+1, want)
+			}
+		}
+		// It comes by the first again.
+		done = false
+		c.append(topics[0])
+		time.Sleep(2 * time.Minute)
+		c.propose(catalog.Expire{})
+		for range 5 {
+			if err := k.retain(c.ctx, c.catalog.View()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := c.bounds(topics[0]); got != "[2, 2)" {
+			t.Errorf("bounds %s after another pass", got)
+		}
+	})
+}
+
 func TestGarbageStaysForItsGrace(t *testing.T) {
 	collecting(t, func(t *testing.T, c *collected) {
 		tp := c.topic("t", nil)

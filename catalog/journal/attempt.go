@@ -108,9 +108,9 @@ func (j *Journal) getOnce(ctx context.Context, key string, decode func(body []by
 	return nil
 }
 
-// list passes the keys below prefix and after startAfter to each, in order,
-// until that returns false. limit bounds a page.
-func (j *Journal) list(ctx context.Context, prefix, startAfter string, limit int, each func(key string) bool) error {
+// list passes the objects below prefix and after startAfter to each, in the order
+// of their keys, until that returns false. limit bounds a page.
+func (j *Journal) list(ctx context.Context, prefix, startAfter string, limit int, each func(o objstore.ObjectInfo) bool) error {
 	for {
 		var page objstore.Page
 		err := j.repeat(ctx, 0, readAttemptsMax, func(ctx context.Context) (err error) {
@@ -122,7 +122,7 @@ func (j *Journal) list(ctx context.Context, prefix, startAfter string, limit int
 		}
 		j.observeDate(page.Date)
 		for _, object := range page.Objects {
-			if !each(object.Key) {
+			if !each(object) {
 				return nil
 			}
 			startAfter = object.Key
@@ -134,14 +134,14 @@ func (j *Journal) list(ctx context.Context, prefix, startAfter string, limit int
 }
 
 // listSlots is list for keys that end in a slot; it skips all others.
-func (j *Journal) listSlots(ctx context.Context, prefix, startAfter string, limit int, each func(slot Slot) bool) error {
-	return j.list(ctx, prefix, startAfter, limit, func(key string) bool {
-		slot, ok := parseSlot(prefix, key)
+func (j *Journal) listSlots(ctx context.Context, prefix, startAfter string, limit int, each func(s SlotInfo) bool) error {
+	return j.list(ctx, prefix, startAfter, limit, func(o objstore.ObjectInfo) bool {
+		slot, ok := parseSlot(prefix, o.Key)
 		if !ok {
-			j.skipForeign(key)
+			j.skipForeign(o.Key)
 			return true
 		}
-		return each(slot)
+		return each(SlotInfo{Slot: slot, Bytes: o.Size})
 	})
 }
 

@@ -14,7 +14,8 @@ type Config struct {
 	// RetryBackoff is the least pause between repeats; 20 ms. It doubles up to 1 s.
 	RetryBackoff time.Duration
 	// PartBytes is the length of a snapshot's parts but the last; 8 MiB. One part
-	// is held in memory while a snapshot is written or read.
+	// is held in memory while a snapshot is written, and while it is read the one
+	// that is decoded and partsAheadMax more.
 	PartBytes int
 	// Now is the local clock, against which the store's is judged; nil for time.Now.
 	Now func() time.Time
@@ -34,6 +35,8 @@ const (
 	readAttemptsMax = 4
 	// snapshotAttemptsMax is how often the PUT of one part is tried.
 	snapshotAttemptsMax = 8
+	// partsAheadMax is how many parts of a snapshot are read ahead.
+	partsAheadMax = 3
 	// partBytesMax bounds Config.PartBytes and what a manifest may say of a part.
 	partBytesMax = 256 << 20
 	// snapshotPartsMax bounds the parts of one snapshot.

@@ -54,6 +54,6 @@
 // # Goroutines and locks
 //
 // A Journal has no goroutine and no lock; what it remembers, the time of the
-// store, is in atomics. Prune and the removal of a snapshot's parts start
-// goroutines and wait for them before they return.
+// store, is in atomics. ReadSnapshot, Prune and the removal of a snapshot's parts
+// start goroutines and wait for them before they return.
 package journal

@@ -61,7 +61,7 @@ func TestMetrics(t *testing.T) {
 			f.chain.snapshot(t, f.j, "a state of several parts")
 		}
 		f.fs.Add(faultstore.Rule{Op: objstore.OpGet, Fault: faultstore.CorruptRead()})
-		if _, err := f.j.Prune(t.Context(), nil); err != nil {
+		if _, err := f.j.Prune(t.Context(), 0, nil); err != nil {
 			t.Fatal(err)
 		}
 		m := f.j.metrics

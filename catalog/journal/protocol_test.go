@@ -19,7 +19,7 @@ func (c *chain) moveOn(t *testing.T, j *Journal) {
 		c.add(t, j, Edits, "later")
 		c.snapshot(t, j, "state")
 	}
-	if _, err := j.Prune(t.Context(), nil); err != nil {
+	if _, err := j.Prune(t.Context(), 0, nil); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -213,7 +213,7 @@ func TestManifestOfSleeperIsHarmless(t *testing.T) {
 		if err := other.ReadSnapshot(t.Context(), old, func([]byte) error { return nil }); !errors.Is(err, ErrSnapshotGone) {
 			t.Errorf("read of the old one: %v", err)
 		}
-		if n, err := other.Prune(t.Context(), nil); n != 1 || err != nil {
+		if n, err := other.Prune(t.Context(), 0, nil); n != 1 || err != nil {
 			t.Errorf("pruned %d, %v, want the manifest", n, err)
 		}
 	})

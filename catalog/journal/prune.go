@@ -20,14 +20,16 @@ type VerifySnapshot func(info SnapshotInfo, read func(decode func(part []byte) e
 
 // Prune reads the newest snapshot back, verifies it, and then deletes all but
 // the newest two snapshots and, below the older of these, every slot that is
-// neither a claim named by that snapshot nor the newest slot, nor slot 0. With
-// fewer than two snapshots it does nothing. verify may be nil; then only lengths
-// and CRCs are checked.
+// neither a claim named by that snapshot nor the newest slot, nor slot 0. Of these
+// it leaves those that are no further than keep below the newest snapshot, so that
+// a replica that slept for a while may still read what it missed. With fewer than
+// two snapshots it does nothing. verify may be nil; then only lengths and CRCs are
+// checked.
 //
 // It returns how many objects it deleted, at most PruneDeletesMax: another call
 // goes on where this one stopped. It stops at the first error. Any number of
 // nodes may prune at once.
-func (j *Journal) Prune(ctx context.Context, verify VerifySnapshot) (deleted int, err error) {
+func (j *Journal) Prune(ctx context.Context, keep int, verify VerifySnapshot) (deleted int, err error) {
 	slots, err := j.Snapshots(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("prune: %w", err)
@@ -40,7 +42,7 @@ func (j *Journal) Prune(ctx context.Context, verify VerifySnapshot) (deleted int
 		var newest SnapshotInfo
 		if newest, err = j.Snapshot(ctx, slots[len(slots)-1]); err == nil {
 			if err = j.verifySnapshot(ctx, newest, verify); err == nil {
-				p := pruner{j: j, older: older, newest: newest}
+				p := pruner{j: j, older: older, newest: newest, keep: Slot(max(keep, 0))}
 				err = p.run(ctx)
 				deleted = p.deleted
 			}
@@ -80,6 +82,7 @@ func (j *Journal) verifySnapshot(ctx context.Context, info SnapshotInfo, verify 
 type pruner struct {
 	j             *Journal
 	older, newest SnapshotInfo
+	keep          Slot // so far below the newest, slots stay
 	deleted       int
 }
 
@@ -107,7 +110,7 @@ func (p *pruner) run(ctx context.Context) error {
 func (p *pruner) deleteSlots(ctx context.Context) error {
 	k := p.j.keys
 	slots := sweep{
-		object: objectSlot, prefix: k.slots, startAfter: k.slot(0), bound: p.older.Slot, parse: k.parseSlot, spared: p.isClaim,
+		object: objectSlot, prefix: k.slots, startAfter: k.slot(0), bound: p.slotBound(), parse: k.parseSlot, spared: p.isClaim,
 	}
 	if mutant.On(mutant.SkipKeepNewestSlot) {
 		slots.bound = p.newest.Slot + 1 // every slot that a snapshot holds
@@ -115,6 +118,14 @@ func (p *pruner) deleteSlots(ctx context.Context) error {
 		return err
 	}
 	return p.delete(ctx, slots)
+}
+
+// slotBound is the lowest slot that stays whatever it holds.
+func (p *pruner) slotBound() Slot {
+	if p.newest.Slot < p.keep {
+		return 0
+	}
+	return min(p.older.Slot, p.newest.Slot-p.keep)
 }
 
 // checkNewestStays makes sure that a slot is left at or above the newest
@@ -162,7 +173,8 @@ func (p *pruner) delete(ctx context.Context, s sweep) error {
 		var doomed []string
 		room := min(objstore.ListPageMax, p.j.pruneDeletesMax-p.deleted)
 		done = true
-		err := p.j.list(ctx, s.prefix, s.startAfter, objstore.ListPageMax, func(key string) bool {
+		err := p.j.list(ctx, s.prefix, s.startAfter, objstore.ListPageMax, func(o objstore.ObjectInfo) bool {
+			key := o.Key
 			slot, ok := s.parse(key)
 			switch {
 			case !ok:

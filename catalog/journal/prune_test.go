@@ -45,7 +45,7 @@ func TestPruneKeepsWhatTheProtocolNeeds(t *testing.T) {
 
 	prune := func(want int) {
 		t.Helper()
-		if n, err := j.Prune(t.Context(), nil); n != want || err != nil {
+		if n, err := j.Prune(t.Context(), 0, nil); n != want || err != nil {
 			t.Fatalf("pruned %d, %v, want %d", n, err, want)
 		}
 	}
@@ -137,7 +137,7 @@ func TestPruneVerifiesFirst(t *testing.T) {
 			}
 			j := open(t, store)
 			before := slotsOf(j, store)
-			if _, err := j.Prune(t.Context(), test.verify); err == nil || !test.want(err) {
+			if _, err := j.Prune(t.Context(), 0, test.verify); err == nil || !test.want(err) {
 				t.Errorf("got %v", err)
 			}
 			if after := slotsOf(j, store); !slices.Equal(after, before) {
@@ -164,7 +164,7 @@ func TestPruneGoesOnWhereItStopped(t *testing.T) {
 	c.snapshot(t, j, "two")
 	var rounds []int
 	for range 4 {
-		n, err := j.Prune(t.Context(), nil)
+		n, err := j.Prune(t.Context(), 0, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -187,11 +187,11 @@ func TestPruneStopsAtErrorsAndGoesOn(t *testing.T) {
 			f.chain.snapshot(t, f.j, "state")
 		}
 		f.fs.Add(faultstore.Rule{Op: objstore.OpDelete, Skip: 1, Times: faultstore.Always, Fault: faultstore.FailBefore()})
-		if n, err := f.j.Prune(t.Context(), nil); n != 1 || !errors.Is(err, objstore.ErrUnavailable) {
+		if n, err := f.j.Prune(t.Context(), 0, nil); n != 1 || !errors.Is(err, objstore.ErrUnavailable) {
 			t.Errorf("pruned %d, %v", n, err)
 		}
 		f.fs.Reset()
-		if n, err := f.j.Prune(t.Context(), nil); n != 2 || err != nil { // a part and slot 2
+		if n, err := f.j.Prune(t.Context(), 0, nil); n != 2 || err != nil { // a part and slot 2
 			t.Errorf("pruned %d, %v", n, err)
 		}
 	})
@@ -218,7 +218,7 @@ func TestPruneByTwoNodesAtOnce(t *testing.T) {
 		var nodes sync.WaitGroup
 		nodes.Go(func() {
 			// Its deletions are in doubt, are repeated, and land in the end.
-			if _, err := open(t, slow).Prune(t.Context(), nil); !errors.Is(err, objstore.ErrUnavailable) {
+			if _, err := open(t, slow).Prune(t.Context(), 0, nil); !errors.Is(err, objstore.ErrUnavailable) {
 				t.Error(err)
 			}
 		})
@@ -226,7 +226,7 @@ func TestPruneByTwoNodesAtOnce(t *testing.T) {
 		step()
 		step()
 		nodes.Go(func() {
-			if _, err := open(t, f.fs).Prune(t.Context(), nil); err != nil {
+			if _, err := open(t, f.fs).Prune(t.Context(), 0, nil); err != nil {
 				t.Error(err)
 			}
 		})
@@ -247,4 +247,31 @@ func TestPruneByTwoNodesAtOnce(t *testing.T) {
 			t.Errorf("got %+v, %v", latest, err)
 		}
 	})
+}
+
+// Slots that no start needs stay for a while, for those that slept.
+func TestPruneLeavesSlotsToSleepers(t *testing.T) {
+	store := memstore.New()
+	j := open(t, store)
+	c := begin(t, j) // genesis in 0, claim in 1
+	for range 8 {
+		c.add(t, j, Edits, "")
+	}
+	c.snapshot(t, j, "of slot 9")
+	c.add(t, j, Edits, "")
+	c.snapshot(t, j, "of slot 10")
+	for _, test := range []struct {
+		keep   int
+		lowest Slot // that is left above the claim
+	}{
+		{100, 2}, {10, 2}, {8, 2}, {6, 4}, {2, 8}, {1, 9}, {0, 9},
+	} {
+		if _, err := j.Prune(t.Context(), test.keep, nil); err != nil {
+			t.Fatal(err)
+		}
+		slots := slotsOf(j, store)
+		if !slices.Equal(slots[:2], []Slot{0, 1}) || slots[2] != test.lowest || slots[len(slots)-1] != 10 {
+			t.Errorf("%v are left of 0 to 10, with %d kept", slots, test.keep)
+		}
+	}
 }

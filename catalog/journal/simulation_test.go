@@ -460,7 +460,7 @@ func (n *simNode) snapshot() {
 }
 
 func (n *simNode) prune() {
-	deleted, err := n.j.Prune(context.Background(), nil)
+	deleted, err := n.j.Prune(context.Background(), 0, nil)
 	if errors.Is(err, ErrNoEntry) || errors.As(err, new(*CorruptError)) && errors.Is(err, objstore.ErrNotFound) {
 		n.sim.t.Errorf("something that must stay is gone: %v", err)
 	}

@@ -38,9 +38,28 @@ func slotError(verb string, slot Slot, err error) error {
 // After lists up to limit slots above slot, ascending, across gaps. An empty
 // answer proves that nothing above slot existed at some moment during the call.
 func (j *Journal) After(ctx context.Context, slot Slot, limit int) ([]Slot, error) {
-	limit = max(limit, 1)
+	found, err := j.InfosAfter(ctx, slot, limit)
+	if err != nil {
+		return nil, err
+	}
 	var slots []Slot
-	err := j.listSlots(ctx, j.keys.slots, j.keys.slot(slot), min(limit, objstore.ListPageMax), func(s Slot) bool {
+	for _, s := range found {
+		slots = append(slots, s.Slot)
+	}
+	return slots, nil
+}
+
+// SlotInfo is what a listing says of a slot.
+type SlotInfo struct {
+	Slot  Slot
+	Bytes int64 // of its object
+}
+
+// InfosAfter is After with the sizes of the slots.
+func (j *Journal) InfosAfter(ctx context.Context, slot Slot, limit int) ([]SlotInfo, error) {
+	limit = max(limit, 1)
+	var slots []SlotInfo
+	err := j.listSlots(ctx, j.keys.slots, j.keys.slot(slot), min(limit, objstore.ListPageMax), func(s SlotInfo) bool {
 		slots = append(slots, s)
 		return len(slots) < limit
 	})

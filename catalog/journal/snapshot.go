@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/wadilog/wadi/internal/failpoint"
@@ -160,8 +161,8 @@ func (w *partWriter) flush() error {
 // newest two are to be relied on.
 func (j *Journal) Snapshots(ctx context.Context) ([]Slot, error) {
 	var slots []Slot
-	err := j.listSlots(ctx, j.keys.manifests, "", objstore.ListPageMax, func(s Slot) bool {
-		slots = append(slots, s)
+	err := j.listSlots(ctx, j.keys.manifests, "", objstore.ListPageMax, func(s SlotInfo) bool {
+		slots = append(slots, s.Slot)
 		return true
 	})
 	if err != nil {
@@ -207,10 +208,27 @@ func (j *Journal) LatestSnapshot(ctx context.Context) (SnapshotInfo, error) {
 // ReadSnapshot passes the snapshot's parts to decode in order, each checked
 // against its length and CRC; a *CorruptError if that fails or a part is
 // missing. decode may keep what it is given. ErrSnapshotGone if the snapshot was
-// deleted meanwhile: there are newer ones.
+// deleted meanwhile: there are newer ones. While a part is decoded the next are on
+// their way, partsAheadMax of them.
 func (j *Journal) ReadSnapshot(ctx context.Context, info SnapshotInfo, decode func(part []byte) error) error {
-	for _, part := range info.Parts {
-		body, err := j.readPart(ctx, part)
+	var tasks sync.WaitGroup
+	defer tasks.Wait()
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	reads := make([]partRead, len(info.Parts))
+	begun := 0
+	for i, part := range info.Parts {
+		for ; begun < len(reads) && begun <= i+partsAheadMax; begun++ {
+			read, part := &reads[begun], info.Parts[begun]
+			read.done = make(chan struct{})
+			tasks.Go(func() {
+				defer close(read.done)
+				read.body, read.err = j.readPart(ctx, part)
+			})
+		}
+		<-reads[i].done // it ends with ctx at the latest
+		body, err := reads[i].body, reads[i].err
+		reads[i].body = nil
 		if errors.Is(err, objstore.ErrNotFound) {
 			err = j.explainMissingPart(ctx, info, part)
 		}
@@ -222,6 +240,13 @@ func (j *Journal) ReadSnapshot(ctx context.Context, info SnapshotInfo, decode fu
 		}
 	}
 	return nil
+}
+
+// partRead is a part on its way.
+type partRead struct {
+	done chan struct{} // closed when body or err is set
+	body []byte
+	err  error
 }
 
 func (j *Journal) readPart(ctx context.Context, part PartInfo) ([]byte, error) {

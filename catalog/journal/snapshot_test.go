@@ -2,12 +2,17 @@ package journal
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"reflect"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"github.com/wadilog/wadi/internal/objstore"
 	"github.com/wadilog/wadi/internal/objstore/memstore"
 )
 
@@ -161,6 +166,45 @@ func TestReadSnapshotFindsDamage(t *testing.T) {
 			return nil
 		}); !errors.Is(err, broken) {
 			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// busyStore counts the GETs that are under way at once.
+type busyStore struct {
+	*memstore.Store
+	underWay, most atomic.Int32
+}
+
+func (s *busyStore) Get(ctx context.Context, key string) (objstore.Object, error) {
+	n := s.underWay.Add(1)
+	defer s.underWay.Add(-1)
+	s.most.Store(max(s.most.Load(), n))
+	time.Sleep(time.Duration(100-10*n) * time.Millisecond) // later ones are answered first
+	return s.Store.Get(ctx, key)
+}
+
+func TestSnapshotIsReadAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &busyStore{Store: memstore.New()}
+		j := open(t, store, smallParts)
+		c := begin(t, j)
+		content := strings.Repeat("0123456789abcdefghi", 10)
+		info := c.snapshot(t, j, content)
+		store.most.Store(0)
+		if got := readBack(t, j, info); got != content {
+			t.Errorf("got %q", got)
+		}
+		if n := store.most.Load(); n != 4 {
+			t.Errorf("%d GETs were under way at once, want that of the next part and three more", n)
+		}
+		// What is under way ends with the caller's interest.
+		refused := errors.New("refused")
+		if err := j.ReadSnapshot(t.Context(), info, func([]byte) error { return refused }); !errors.Is(err, refused) {
+			t.Errorf("got %v", err)
+		}
+		if n := store.underWay.Load(); n != 0 {
+			t.Errorf("%d GETs are left under way", n)
 		}
 	})
 }

@@ -35,28 +35,31 @@ func (s *State) commitSegment(c *CommitSegment) Result {
 
 // checkCommit tells whether the commit as a whole makes sense.
 func (s *State) checkCommit(c *CommitSegment) error {
-	o := &c.Object
-	switch {
-	case c.Upto <= c.After:
+	if c.Upto <= c.After {
 		return invalid(InvalidNumbers)
+	}
+	if err := s.checkNewObject(&c.Object); err != nil {
+		return err
+	}
+	for i := range c.Units {
+		for j := range c.Units[i].Appends {
+			if err := checkAppend(&c.Units[i].Appends[j], c.Object.Size); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// checkNewObject tells whether an object may come into the catalog.
+func (s *State) checkNewObject(o *NewObject) error {
+	switch {
 	case o.ID.Time() < s.orphanFloor:
 		return ErrOrphanFloor
 	case o.Kind != SegmentObject, o.Size < 0, o.IndexPos < 0, int64(o.IndexPos) > o.Size:
 		return invalid(InvalidObject)
-	}
-	if _, ok := s.Object(o.ID); ok {
+	case s.Known(o.ID): // garbage may be deleted at any moment
 		return ErrObjectExists
-	}
-	if _, ok := s.GarbageObject(o.ID); ok {
-		// It may be deleted at any moment.
-		return ErrObjectExists
-	}
-	for i := range c.Units {
-		for j := range c.Units[i].Appends {
-			if err := checkAppend(&c.Units[i].Appends[j], o.Size); err != nil {
-				return err
-			}
-		}
 	}
 	return nil
 }

@@ -91,6 +91,7 @@ func (s *State) deleteTopic(id TopicID) error {
 		s.fences.Delete(fence{partition: tp})
 	}
 	s.free(dropped)
+	s.compactions.Delete(compactionByTopic{topic: id})
 	s.topics.Delete(topicByID{id: id})
 	s.names.Delete(topicByName{name: t.Name})
 	s.dropOffsets(id)

@@ -217,6 +217,45 @@ type DropGarbage struct{ Objects []ObjectID }
 // looks for the orphans below it; the others have nothing to do.
 type RaiseOrphanFloor struct{ After, Floor uint64 }
 
+// ClaimCompaction gives Job the lease of a topic's compaction for ForMs of journal
+// time from now on, or renews it. While another job has it the edit is refused with
+// ErrCompactionClaimed. With ForMs 0 the job gives its lease back.
+type ClaimCompaction struct {
+	Topic TopicID
+	Job   JobID
+	ForMs int64
+}
+
+// Compact puts the extents of a new object in the place of runs of extents that
+// hold the same batches, for the job that has the topic's lease. Each partition is
+// judged on its own: one whose extents are not those that the job read any more
+// keeps what it has. The units of the Result are the partitions. No record is added,
+// changed or dropped, and no offset moves; times of commit and of records are taken
+// from the extents that are replaced.
+type Compact struct {
+	Topic      TopicID
+	Job        JobID
+	Object     NewObject
+	Partitions []CompactedPartition // ascending
+}
+
+// CompactedPartition is what a Compact puts into one partition.
+type CompactedPartition struct {
+	Partition int32
+	Base      Offset        // of the first extent that is replaced
+	Replaced  ExtentsDigest // of all that are replaced
+	Extents   []CompactedExtent
+}
+
+// CompactedExtent replaces Replaces extents of a partition that follow each other.
+type CompactedExtent struct {
+	Pos      Pos
+	Len      int64 // bytes; the sum of those replaced
+	CRC      uint32
+	Records  int32 // the sum of those replaced
+	Replaces int32
+}
+
 // Forwarded says that the Count edits after it in the journal entry came from
 // another node: they are those from First on of the request Seq of Session. By
 // it that node finds their results, whatever became of the leader's answer. It
@@ -254,3 +293,5 @@ func (DeleteGroup) edit()        {}
 func (Retain) edit()             {}
 func (DropGarbage) edit()        {}
 func (RaiseOrphanFloor) edit()   {}
+func (ClaimCompaction) edit()    {}
+func (Compact) edit()            {}

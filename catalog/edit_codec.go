@@ -35,6 +35,8 @@ const (
 	kindRetain
 	kindDropGarbage
 	kindRaiseOrphanFloor
+	kindClaimCompaction
+	kindCompact
 	kindEnd // one above the newest
 )
 
@@ -152,6 +154,13 @@ func appendBareEdit(dst []byte, e Edit) ([]byte, *commitLayout) {
 		dst = append(dst, kindRaiseOrphanFloor)
 		dst = appendUvarint(dst, e.After)
 		dst = appendUvarint(dst, e.Floor)
+	case ClaimCompaction:
+		dst = append(dst, kindClaimCompaction)
+		dst = append(dst, e.Topic[:]...)
+		dst = append(dst, e.Job[:]...)
+		dst = appendUvarint(dst, uint64(e.ForMs))
+	case Compact:
+		dst, layout = appendCompact(append(dst, kindCompact), &e)
 	case Forwarded:
 		dst = append(dst, kindForwarded)
 		dst = append(dst, e.Session[:]...)
@@ -282,6 +291,12 @@ func (r *wireReader) bareEdit() (Edit, *commitLayout) {
 		edit = e
 	case kindRaiseOrphanFloor:
 		edit = RaiseOrphanFloor{After: r.uvarint(), Floor: r.uvarint()}
+	case kindClaimCompaction:
+		edit = ClaimCompaction{Topic: r.id(), Job: r.id(), ForMs: int64(r.uvarint())}
+	case kindCompact:
+		e := Compact{}
+		layout = r.compact(&e)
+		edit = e
 	case kindForwarded:
 		edit = Forwarded{Session: Session(r.id()), Seq: r.uvarint(), First: r.number(), Count: r.number()}
 	case 0:

@@ -284,6 +284,68 @@ func TestLargestGroupEditsFit(t *testing.T) {
 	}
 }
 
+// sampleCompactionEdits returns what came with feature level 4.
+func sampleCompactionEdits() ([]Edit, []Result) {
+	object := NewObject{ID: objectID(1_700_000_000_000), Kind: SegmentObject, Size: 512 << 20, IndexPos: 512<<20 - 4096, IndexCRC: 0xdeadbeef}
+	job := JobID{1, 15: 2}
+	compact := Compact{Topic: topicID(1), Job: job, Object: object, Partitions: []CompactedPartition{
+		{Partition: 0, Base: 70_000, Replaced: ExtentsDigest{7, 15: 8}, Extents: []CompactedExtent{
+			{Pos: 0, Len: 64 << 20, CRC: 0xdeadbeef, Records: 60_000, Replaces: 512}, {Pos: 64 << 20, Len: 1 << 19, CRC: 0x1234, Records: 500, Replaces: 8},
+		}},
+		{Partition: 3, Base: 0, Replaced: ExtentsDigest{9}, Extents: []CompactedExtent{{Pos: 64<<20 + 1<<19, Len: 100, CRC: 0x12345678, Records: 1, Replaces: 1}}},
+		{Partition: 300, Base: math.MaxInt64, Extents: []CompactedExtent{{Pos: 10, Len: 1, Records: math.MaxInt32, Replaces: math.MaxInt32}}},
+	}}
+	return []Edit{
+			ClaimCompaction{Topic: topicID(1), Job: job, ForMs: 300_000}, ClaimCompaction{Topic: topicID(1), Job: job, ForMs: 300_000},
+			ClaimCompaction{Topic: topicID(1), Job: JobID{5}, ForMs: 300_000}, ClaimCompaction{Topic: topicID(1), Job: job},
+			compact, compact, Compact{Topic: topicID(2), Job: job, Object: object},
+		}, []Result{
+			{Created: true}, {}, {Err: ErrCompactionClaimed}, {},
+			{Units: []UnitResult{{}, {Err: ErrExtentsChanged}, {Err: ErrPartitionNotFound}}}, {Err: ErrObjectExists}, {Err: invalid(InvalidCompaction)},
+		}
+}
+
+func TestCompactionEditsGolden(t *testing.T) {
+	edits, results := sampleCompactionEdits()
+	payload := AppendEdits(nil, edits, results)
+	golden(t, "compaction_edits.golden", payload)
+	gotEdits, gotResults, err := DecodeEdits(payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(gotEdits, edits) || !reflect.DeepEqual(gotResults, results) {
+		t.Errorf("got %+v, %+v; want %+v, %+v", gotEdits, gotResults, edits, results)
+	}
+	for i, e := range edits {
+		if levelOf(e) != 4 {
+			t.Errorf("%T is of level %d", e, levelOf(e))
+		}
+		if size := len(AppendEdits(nil, edits[i:i+1], results[i:i+1])); size > encodedSizeMax(e) {
+			t.Errorf("%+v takes %d bytes, reserved were %d", e, size, encodedSizeMax(e))
+		}
+	}
+}
+
+// TestLargestCompactFits: what the limits allow fits into one journal entry.
+func TestLargestCompactFits(t *testing.T) {
+	e := Compact{Object: NewObject{Kind: SegmentObject, Size: math.MaxInt64, IndexPos: math.MaxInt64, IndexCRC: math.MaxUint32}}
+	for i := range TopicPartitionsMax {
+		p := CompactedPartition{Partition: int32(i), Base: math.MaxInt64}
+		for range CompactExtentsMax / TopicPartitionsMax {
+			p.Extents = append(p.Extents, CompactedExtent{Pos: math.MaxInt64 * Pos(i%2), Len: math.MaxInt64, CRC: 1, Records: math.MaxInt32, Replaces: math.MaxInt32})
+		}
+		e.Partitions = append(e.Partitions, p)
+	}
+	units := make([]UnitResult, len(e.Partitions))
+	for i := range units {
+		units[i].Err = invalid(InvalidCompaction)
+	}
+	size, bound := len(AppendEdits(nil, []Edit{e}, []Result{{Units: units}})), encodedSizeMax(e)
+	if size > bound || bound > entryPayloadMax {
+		t.Errorf("it takes %d bytes, reserved are %d of %d", size, bound, entryPayloadMax)
+	}
+}
+
 // Every error that Apply can state survives the journal.
 func TestErrorsRoundTrip(t *testing.T) {
 	errs := append([]error(nil), sentinels[codeTopicNotFound:]...)
@@ -503,6 +565,32 @@ func drawEdit(t *rapid.T) (Edit, Result) {
 			e.Topics = append(e.Topics, rapid.String().Draw(t, "topic"))
 		}
 		return e, result
+	case kindClaimCompaction:
+		result.Created = rapid.Bool().Draw(t, "created")
+		return ClaimCompaction{Topic: id("topic"), Job: id("job"), ForMs: rapid.Int64().Draw(t, "for")}, result
+	case kindCompact:
+		e := Compact{Topic: id("topic"), Job: id("job"), Object: NewObject{
+			ID: id("object"), Kind: ObjectKind(rapid.Byte().Draw(t, "kind of object")), Size: rapid.Int64().Draw(t, "size"),
+			IndexPos: Pos(rapid.Int64().Draw(t, "index pos")), IndexCRC: rapid.Uint32().Draw(t, "index crc"),
+		}}
+		for range rapid.IntRange(0, 3).Draw(t, "partitions") {
+			p := CompactedPartition{Partition: rapid.Int32().Draw(t, "partition"), Base: Offset(rapid.Int64().Draw(t, "base")), Replaced: id("digest")}
+			for range rapid.IntRange(0, 3).Draw(t, "extents") {
+				p.Extents = append(p.Extents, CompactedExtent{
+					Pos: Pos(rapid.Int64().Draw(t, "pos")), Len: rapid.Int64().Draw(t, "len"), CRC: rapid.Uint32().Draw(t, "crc"),
+					Records: rapid.Int32().Draw(t, "records"), Replaces: rapid.Int32().Draw(t, "replaces"),
+				})
+			}
+			e.Partitions = append(e.Partitions, p)
+			u := UnitResult{}
+			if rapid.Bool().Draw(t, "kept") {
+				u.Err = anyError()
+			}
+			if result.Err == nil {
+				result.Units = append(result.Units, u)
+			}
+		}
+		return e, result
 	case kindSyncMember:
 		return SyncMember{Group: rapid.String().Draw(t, "group"), Member: rapid.String().Draw(t, "member"), Epoch: rapid.Int64().Draw(t, "epoch")}, result
 	case kindKeepMember:
@@ -656,7 +744,7 @@ func TestResultsEqual(t *testing.T) {
 
 // What DecodeEdits accepts encodes to the same bytes.
 func FuzzDecodeEdits(f *testing.F) {
-	for _, sample := range []func() ([]Edit, []Result){sampleEdits, sampleKeyedEdits, sampleGroupEdits} {
+	for _, sample := range []func() ([]Edit, []Result){sampleEdits, sampleKeyedEdits, sampleGroupEdits, sampleCompactionEdits} {
 		edits, results := sample()
 		f.Add(AppendEdits(nil, edits, results))
 		for i := range edits {

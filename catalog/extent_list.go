@@ -101,6 +101,22 @@ func (l extentList) search(offset Offset) (chunk, index int) {
 	return l.chunks(), 0
 }
 
+// from returns a copy of the n extents from the one that begins at base on; fewer if
+// there are not as many, none if none begins there.
+func (l extentList) from(base Offset, n int) []Extent {
+	chunk, index := l.search(base)
+	if chunk == l.chunks() || l.chunk(chunk)[index].Base != base {
+		return nil
+	}
+	var found []Extent
+	for ; chunk < l.chunks() && len(found) < n; chunk++ {
+		extents := l.chunk(chunk)[index:]
+		found = append(found, extents[:min(len(extents), n-len(found))]...)
+		index = 0
+	}
+	return found
+}
+
 // dropBefore returns the list without the extents that end at or below offset,
 // and calls dropped for each of these. What is left is copied as far as needed
 // for the dropped ones to be freed.
@@ -131,6 +147,47 @@ func (l extentList) dropBefore(offset Offset, dropped func(*Extent)) extentList 
 	}
 	l.sealed, l.sealedLen = sharedArrayOf(rest), int32(len(rest))
 	return l
+}
+
+// replace returns the list with the extents from the one that begins at from up to
+// the one that begins at to (or the end) replaced by others of the same offsets. It
+// takes time in proportion to the chunks, and copies extents only of the chunks
+// around what is replaced.
+func (l extentList) replace(from, to Offset, by []Extent) extentList {
+	first, index := l.search(from)
+	rest, restIndex := l.search(to)
+	middle := append(append([]Extent(nil), l.chunk(first)[:index]...), by...)
+	var after []extentChunk
+	tail, tailLen := l.tail, l.tailLen
+	if rest < l.chunks() {
+		middle = append(middle, l.chunk(rest)[restIndex:]...)
+	}
+	toTail := rest >= int(l.sealedLen) // what follows is in the middle
+	if !toTail {
+		after = l.sealed.items[rest+1 : l.sealedLen]
+	}
+	before := l.sealed.first(l.sealedLen)[:min(first, int(l.sealedLen))]
+	// Replacing again and again must not leave many short chunks.
+	for n := len(before); n > 0 && len(before[n-1].extents)+len(middle) <= extentChunkLen; n-- {
+		middle = append(append([]Extent(nil), before[n-1].extents...), middle...)
+		before = before[:n-1]
+	}
+	sealed := append(make([]extentChunk, 0, len(before)+len(middle)/extentChunkLen+1+len(after)), before...)
+	for len(middle) > 0 {
+		n := min(extentChunkLen, len(middle))
+		if toTail && n == len(middle) {
+			tail, tailLen = sharedArrayOf(middle[:n:n]), int32(n)
+		} else {
+			sealed = append(sealed, sealChunk(middle[:n:n]))
+		}
+		middle = middle[n:]
+	}
+	sealed = append(sealed, after...)
+	list := extentList{tail: tail, tailLen: tailLen}
+	if len(sealed) > 0 {
+		list.sealed, list.sealedLen = sharedArrayOf(sealed), int32(len(sealed))
+	}
+	return list
 }
 
 // all calls yield for each extent in order until it returns false.

@@ -71,6 +71,29 @@ func TestExtentListAgainstSlices(t *testing.T) {
 				}
 				pairs = append(pairs, pair{list, append([]Extent(nil), slice...)})
 			},
+			"replace": func(t *rapid.T) {
+				p := pick(t)
+				if len(p.slice) == 0 {
+					return
+				}
+				from := rapid.IntRange(0, len(p.slice)-1).Draw(t, "first")
+				to := rapid.IntRange(from+1, len(p.slice)).Draw(t, "end")
+				var by []Extent
+				for i := from; i < to; {
+					e := p.slice[i]
+					for i++; i < to && rapid.IntRange(0, 5).Draw(t, "cut") > 0; i++ {
+						e.Records += p.slice[i].Records
+						e.MaxTimestamp = max(e.MaxTimestamp, p.slice[i].MaxTimestamp)
+					}
+					by = append(by, e)
+				}
+				list := p.list.replace(p.slice[from].Base, p.slice[to-1].End(), by)
+				if got := p.list.from(p.slice[from].Base, to-from); !slices.Equal(got, p.slice[from:to]) {
+					t.Fatalf("from %d are %+v, want %+v", p.slice[from].Base, got, p.slice[from:to])
+				}
+				slice := append(append(append([]Extent(nil), p.slice[:from]...), by...), p.slice[to:]...)
+				pairs = append(pairs, pair{list, slice})
+			},
 			"": func(t *rapid.T) {
 				for _, p := range pairs[max(0, len(pairs)-6):] {
 					if got := extentsOf(p.list); !slices.Equal(got, p.slice) {

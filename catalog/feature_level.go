@@ -14,7 +14,7 @@ import (
 const (
 	firstLevel uint32 = 1
 	// FeatureLevel is the newest level that this code knows.
-	FeatureLevel uint32 = 3
+	FeatureLevel uint32 = 4
 
 	// levelOfKeys brought idempotency keys, fencing tokens and RaiseEpoch.
 	levelOfKeys uint32 = 2
@@ -22,6 +22,8 @@ const (
 	levelOfGroups uint32 = 3
 	// levelOfRetention brought Retain, DropGarbage and RaiseOrphanFloor.
 	levelOfRetention uint32 = 3
+	// levelOfCompaction brought ClaimCompaction and Compact.
+	levelOfCompaction uint32 = 4
 )
 
 // ErrNewerLevel is a catalog at a feature level that this code does not know; a
@@ -68,6 +70,8 @@ func levelOf(e Edit) uint32 {
 		return levelOfGroups
 	case Retain, DropGarbage, RaiseOrphanFloor:
 		return levelOfRetention
+	case ClaimCompaction, Compact:
+		return levelOfCompaction
 	case CommitSegment:
 		if e.needsKeys() {
 			return levelOfKeys
@@ -114,6 +118,15 @@ func (s *State) GroupsAllowed() error {
 func (s *State) RetentionAllowed() error {
 	if s.level < levelOfRetention {
 		return &FeatureLevelError{Needed: levelOfRetention, Level: s.level}
+	}
+	return nil
+}
+
+// CompactionAllowed returns a *FeatureLevelError if the edits of compaction would
+// be refused.
+func (s *State) CompactionAllowed() error {
+	if s.level < levelOfCompaction {
+		return &FeatureLevelError{Needed: levelOfCompaction, Level: s.level}
 	}
 	return nil
 }

@@ -27,6 +27,9 @@ type NodeID = uuid.UUID
 // ObjectID identifies an object that holds records.
 type ObjectID = ulid.ULID
 
+// JobID identifies one job of compaction.
+type JobID = uuid.UUID
+
 // TopicPartition names one partition.
 type TopicPartition struct {
 	Topic     TopicID

@@ -49,6 +49,8 @@ func CheckTouched(s *State, e Edit) error {
 		}
 	case Retain:
 		return s.checkTouchedPartitions(e.Topic)
+	case Compact:
+		return s.checkTouchedByCompact(&e)
 	case RaiseOrphanFloor:
 		if s.orphanFloor > 0 && int64(s.orphanFloor) > s.time {
 			return broken("the orphan floor is %d, later than now, %d", s.orphanFloor, s.time)
@@ -101,6 +103,8 @@ func CheckStep(before, after *State, e Edit) error {
 		return after.eachPartition(e.Topic, func(tp TopicPartition) error {
 			return checkPartitionStep(before, after, tp)
 		})
+	case Compact:
+		return checkCompactStep(before, after, &e)
 	case CommitSegment:
 		old, _ := before.Node(e.Node)
 		if now, ok := after.Node(e.Node); ok && now.Last < old.Last {
@@ -260,7 +264,7 @@ func CheckAll(s *State) error {
 
 // checkAllWith is CheckAll with another check of the partitions and their extents.
 func checkAllWith(s *State, partitions func(*State) error) error {
-	for _, check := range []func(*State) error{checkTopics, partitions, checkNodes, checkProducers, (*State).checkRequests, (*State).checkFences, (*State).checkGroups} {
+	for _, check := range []func(*State) error{checkTopics, partitions, checkNodes, checkProducers, (*State).checkRequests, (*State).checkFences, (*State).checkCompactions, (*State).checkGroups} {
 		if err := check(s); err != nil {
 			return err
 		}

@@ -50,6 +50,8 @@ const (
 	OffsetMetadataLenMax = 1024
 	// DropGarbageMax bounds the objects of one DropGarbage.
 	DropGarbageMax = 1000
+	// CompactExtentsMax bounds the extents that one Compact replaces.
+	CompactExtentsMax = 50_000
 	// OffsetMetadataBytesMax bounds what is remembered with all of them.
 	OffsetMetadataBytesMax = 64 << 20
 )
@@ -67,6 +69,10 @@ const ProducerExpiryMs = 24 * 60 * 60 * 1000
 // RequestKeyExpiryMs is how long after its request landed an idempotency key is
 // forgotten, in ms of journal time.
 const RequestKeyExpiryMs = 24 * 60 * 60 * 1000
+
+// CompactionLeaseMsMax is the longest time in ms of journal time for which a job
+// gets the lease of a topic's compaction at once.
+const CompactionLeaseMsMax = 60 * 60 * 1000
 
 // NodeExpiryMs is how long after its last commit or registration the id of a node
 // without a write-ahead buffer is forgotten, in ms of journal time.

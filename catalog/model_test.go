@@ -28,6 +28,7 @@ type model struct {
 	requests     map[[16]byte]modelRequest
 	nextProducer int64
 	orphanFloor  uint64
+	leases       map[TopicID]modelLease
 	groups       map[string]*modelGroup
 	lastEpoch    int64
 }
@@ -41,6 +42,8 @@ type modelRequest struct {
 type modelPartition struct {
 	logStart Offset
 	appends  []modelAppend // all that ever landed
+	// compacted is what was put in the place of extents, in order.
+	compacted []modelCompaction
 }
 
 type modelAppend struct {
@@ -63,6 +66,7 @@ func newModel() *model {
 		fences:       map[TopicPartition]string{},
 		requests:     map[[16]byte]modelRequest{},
 		nextProducer: 1,
+		leases:       map[TopicID]modelLease{},
 		groups:       map[string]*modelGroup{},
 	}
 }
@@ -96,6 +100,9 @@ func (p modelPartition) extents() (all []Extent) {
 		if e.CRC = crcs; e.Len > ExtentCRCLenMax {
 			e.CRC = a.object.IndexCRC
 		}
+	}
+	for _, c := range p.compacted {
+		all = c.replaceIn(all)
 	}
 	return slices.DeleteFunc(all, func(e Extent) bool { return e.End() <= p.logStart })
 }
@@ -152,6 +159,7 @@ func (m *model) apply(e Edit, s *State) Result {
 			return Result{Err: ErrTopicNotFound}
 		}
 		delete(m.topics, e.ID)
+		delete(m.leases, e.ID)
 		maps.DeleteFunc(m.partitions, func(tp TopicPartition, _ modelPartition) bool { return tp.Topic == e.ID })
 		maps.DeleteFunc(m.fences, func(tp TopicPartition, _ string) bool { return tp.Topic == e.ID })
 		m.collect()
@@ -197,6 +205,10 @@ func (m *model) apply(e Edit, s *State) Result {
 			m.orphanFloor = e.Floor
 		}
 		return Result{Created: raised}
+	case ClaimCompaction:
+		return m.claimCompaction(e)
+	case Compact:
+		return m.compact(e)
 	case RaiseLevel:
 		return Result{}
 	case RaiseEpoch:
@@ -459,6 +471,12 @@ func (m *model) agrees(t *rapid.T, s *State) {
 			t.Fatalf("request %x landed at %+v, %t, %v; want %+v, %t", id, landed, known, err, want.landed, wantKnown)
 		}
 	}
+	for id := range m.topics {
+		job, until, ok := s.CompactionJob(id)
+		if want, leased := m.leases[id]; ok != leased || ok && (job != want.job || until != want.until) {
+			t.Fatalf("topic %s is compacted by %s until %d, %t; want %+v", id, job, until, ok, want)
+		}
+	}
 	for id, want := range m.nodes {
 		if got, ok := s.Node(id); !ok || got != want {
 			t.Fatalf("node %s is %+v, want %+v", id, got, want)
@@ -481,6 +499,7 @@ type machine struct {
 	model   *model
 	objects int
 	sent    []CommitSegment
+	swaps   []Compact
 	past    []pastView
 }
 
@@ -652,11 +671,11 @@ func (m *machine) burst(t *rapid.T, commits int) {
 // Random edits on the State, on a replica and on the model come out the same,
 // and views, snapshots and thrown away clones do not disturb that. Red under
 // mutant.SkipCommitOrderCheck, mutant.SkipSequenceCheck, mutant.SkipKeyCheck,
-// mutant.SkipFenceCheck and mutant.SkipLetGo.
+// mutant.SkipFenceCheck, mutant.SkipLetGo and mutant.SkipCompactCheck.
 func TestStateAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := &machine{state: NewState([16]byte{1}), replica: NewState([16]byte{1}), model: newModel()}
-		m.apply(t, RaiseLevel{Level: 3})
+		m.apply(t, RaiseLevel{Level: FeatureLevel})
 		m.apply(t, RegisterNode{Node: nodeID(1)})
 		m.apply(t, RegisterNode{Node: nodeID(2)})
 		m.apply(t, createTopic(1, "a", 2))
@@ -780,6 +799,7 @@ func TestStateAgainstModel(t *testing.T) {
 			},
 		}
 		maps.Copy(actions, m.groupActions())
+		maps.Copy(actions, m.compactActions())
 		t.Repeat(actions)
 	})
 }

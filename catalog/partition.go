@@ -49,6 +49,10 @@ func (p *Partition) ExtentAtTime(ms int64) (Extent, bool) {
 	return Extent{}, false
 }
 
+// EachExtent calls yield for each extent in order until it returns false. What it
+// gets must not be changed.
+func (p *Partition) EachExtent(yield func(*Extent) bool) { p.extents.all(yield) }
+
 // Bytes is the sum of the lengths of its extents.
 func (p *Partition) Bytes() int64 { return p.bytes }
 

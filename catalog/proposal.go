@@ -130,6 +130,8 @@ func encodedSizeMax(e Edit) int {
 		perTopic  = 8    // length of the name
 		perOffset = 48   // a run of its own, every field at its longest
 		perObject = 16   // id
+		perRun    = 64   // partition of a compaction, and its result
+		perExtent = 40   // of a compaction
 	)
 	size := fixed
 	switch e := e.(type) {
@@ -143,6 +145,11 @@ func encodedSizeMax(e Edit) int {
 		}
 	case DropGarbage:
 		size += perObject * len(e.Objects)
+	case Compact:
+		size += perRun * len(e.Partitions)
+		for i := range e.Partitions {
+			size += perExtent * len(e.Partitions[i].Extents)
+		}
 	case JoinGroup:
 		size += perTopic * len(e.Topics)
 		for _, topic := range e.Topics {

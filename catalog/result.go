@@ -16,7 +16,7 @@ type Result struct {
 	Epoch    int64        // RaiseEpoch: of the producer id; JoinGroup: of the member
 	LogStart Offset       // Trim: the log start that holds now
 	More     bool         // Expire: there are more to forget; send it again
-	Units    []UnitResult // CommitSegment, in the order of its units
+	Units    []UnitResult // CommitSegment, in the order of its units; Compact, of its partitions
 }
 
 // UnitResult is what became of one unit of a CommitSegment.
@@ -54,6 +54,8 @@ var (
 	ErrGroupFull         = errors.New("the group has as many members as it may")
 	ErrCommitOvertaken   = errors.New("the member has committed offsets since")
 	ErrMemberFenced      = errors.New("the member is not in the group any more")
+	ErrCompactionClaimed = errors.New("another job has the lease of the topic's compaction")
+	ErrExtentsChanged    = errors.New("the partition's extents are not those that were compacted")
 	ErrInvalid           = errors.New("invalid edit") // an *InvalidError says why
 )
 
@@ -146,6 +148,7 @@ const (
 	InvalidToken                                   // see ValidToken
 	InvalidGroup                                   // a name, a number of topics, a timeout or a strategy
 	InvalidGroupOffset                             // none, too many, one twice, below NoOffset, or long metadata
+	InvalidCompaction                              // lengths, records or extents that do not add up, or partitions out of order
 	invalidReasonEnd
 )
 
@@ -162,6 +165,7 @@ var invalidReasons = [invalidReasonEnd]string{
 	InvalidToken:          "fencing token",
 	InvalidGroup:          "group or member",
 	InvalidGroupOffset:    "offsets to commit",
+	InvalidCompaction:     "compaction",
 }
 
 func (r InvalidReason) String() string {

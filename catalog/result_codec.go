@@ -42,6 +42,8 @@ const (
 	codeGroupFull
 	codeMemberFenced
 	codeCommitOvertaken
+	codeCompactionClaimed
+	codeExtentsChanged
 	codeSentinelEnd // below it and from codeTopicNotFound on, the code says all
 )
 
@@ -80,6 +82,8 @@ var sentinels = [codeSentinelEnd]error{
 	codeGroupFull:         ErrGroupFull,
 	codeMemberFenced:      ErrMemberFenced,
 	codeCommitOvertaken:   ErrCommitOvertaken,
+	codeCompactionClaimed: ErrCompactionClaimed,
+	codeExtentsChanged:    ErrExtentsChanged,
 }
 
 // ResultsEqual tells whether a replica's own outcome of an edit is the one that the journal states.

@@ -73,9 +73,21 @@ func sampleGroupState(tb testing.TB) *State {
 	return f.state
 }
 
+// sampleCompactionState adds what came with feature level 4.
+func sampleCompactionState(tb testing.TB) *State {
+	f := &fixture{tb: tb, state: sampleGroupState(tb), objects: 2900}
+	f.replica = decodeState(tb, encodeState(tb, f.state))
+	f.accepted(RaiseLevel{Level: 4})
+	f.accepted(ClaimCompaction{Topic: topicID(2), Job: JobID{2}, ForMs: 1000})
+	f.accepted(ClaimCompaction{Topic: topicID(1), Job: JobID{1}, ForMs: CompactionLeaseMsMax})
+	f.accepted(f.compaction(0, 1, 3, 2))
+	return f.state
+}
+
 func TestSnapshotGolden(t *testing.T) {
 	for name, s := range map[string]*State{
 		"snapshot.golden": sampleState(t), "keyed_snapshot.golden": sampleKeyedState(t), "group_snapshot.golden": sampleGroupState(t),
+		"compaction_snapshot.golden": sampleCompactionState(t),
 	} {
 		checkSnapshotGolden(t, name, s)
 	}
@@ -120,7 +132,7 @@ func TestDecodedStateGoesOn(t *testing.T) {
 
 // The decoder takes the bytes in whatever pieces they come.
 func TestSnapshotInPieces(t *testing.T) {
-	encoded := encodeState(t, sampleGroupState(t))
+	encoded := encodeState(t, sampleCompactionState(t))
 	random := rand.New(rand.NewPCG(3, 4))
 	for _, size := range []int{1, 2, 7, 100, 511, 512, 513, 1 << 20, 0} {
 		var d StateDecoder
@@ -195,7 +207,7 @@ func TestEncodeInChunks(t *testing.T) {
 }
 
 func TestSnapshotIsRefused(t *testing.T) {
-	encoded := encodeState(t, sampleGroupState(t))
+	encoded := encodeState(t, sampleCompactionState(t))
 	decode := func(b []byte) error {
 		var d StateDecoder
 		if err := d.Write(b); err != nil {

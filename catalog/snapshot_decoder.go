@@ -148,6 +148,9 @@ func (d *StateDecoder) count(r *wireReader) {
 	if d.state.level >= levelOfGroups {
 		sections = append(sections, d.readGroup)
 	}
+	if d.state.level >= levelOfCompaction {
+		sections = append(sections, d.readCompaction)
+	}
 	if d.section == len(sections) {
 		d.trailer(r)
 		return
@@ -432,5 +435,15 @@ func (d *StateDecoder) readFence(r *wireReader) {
 	}
 	if r.err == nil {
 		d.state.fences.Load(f)
+	}
+}
+
+func (d *StateDecoder) readCompaction(r *wireReader) {
+	c := compactionByTopic{topic: r.id(), job: r.id(), until: r.signed()}
+	if last, ok := d.state.compactions.Max(); ok && r.err == nil && !d.state.compactions.Less(last, c) {
+		r.fail(errOrder)
+	}
+	if r.err == nil {
+		d.state.compactions.Load(c)
 	}
 }

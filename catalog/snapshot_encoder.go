@@ -43,6 +43,10 @@ func (s *State) Encode(yield func(chunk []byte) error) error {
 		w.count(s.groups.byName.Len())
 		s.groups.byName.Scan(func(g *Group) bool { return w.group(s, g) })
 	}
+	if s.level >= levelOfCompaction {
+		w.count(s.compactions.Len())
+		s.compactions.Scan(w.compaction)
+	}
 	return w.finish()
 }
 
@@ -210,5 +214,12 @@ func (w *snapshotWriter) fence(f fence) bool {
 	w.buf = append(w.buf, f.partition.Topic[:]...)
 	w.buf = appendUvarint(w.buf, uint64(f.partition.Partition))
 	w.buf = appendString(w.buf, f.token)
+	return w.item()
+}
+
+func (w *snapshotWriter) compaction(c compactionByTopic) bool {
+	w.buf = append(w.buf, c.topic[:]...)
+	w.buf = append(w.buf, c.job[:]...)
+	w.buf = appendUvarint(w.buf, uint64(c.until))
 	return w.item()
 }

@@ -38,7 +38,8 @@ type State struct {
 	objects    *btree.BTreeG[Object] // with live extents, by id
 	garbage    *garbageTable
 
-	fences *fenceTable
+	fences      *fenceTable
+	compactions *btree.BTreeG[compactionByTopic]
 
 	producers *producerTable
 	requests  *requestTable
@@ -106,9 +107,12 @@ func NewState(clusterID [16]byte) *State {
 		nodes: newTree(func(a, b nodeByID) bool {
 			return bytes.Compare(a.id[:], b.id[:]) < 0
 		}),
-		objects:   newTree(func(a, b Object) bool { return a.ID.Compare(b.ID) < 0 }),
-		garbage:   newGarbageTable(),
-		fences:    newFenceTable(),
+		objects: newTree(func(a, b Object) bool { return a.ID.Compare(b.ID) < 0 }),
+		garbage: newGarbageTable(),
+		fences:  newFenceTable(),
+		compactions: newTree(func(a, b compactionByTopic) bool {
+			return bytes.Compare(a.topic[:], b.topic[:]) < 0
+		}),
 		producers: newProducerTable(),
 		requests:  newRequestTable(),
 		groups:    newGroupTable(),
@@ -136,6 +140,7 @@ func (s *State) Clone() *State {
 		objects:      s.objects.Copy(),
 		garbage:      s.garbage.clone(),
 		fences:       s.fences.Copy(),
+		compactions:  s.compactions.Copy(),
 		producers:    s.producers.clone(),
 		requests:     s.requests.clone(),
 		groups:       s.groups.clone(),
@@ -195,6 +200,10 @@ func Apply(s *State, e Edit) Result {
 		return s.dropGarbage(&e)
 	case RaiseOrphanFloor:
 		return s.raiseOrphanFloor(&e)
+	case ClaimCompaction:
+		return s.claimCompaction(&e)
+	case Compact:
+		return s.compact(&e)
 	case Forwarded:
 		return Result{}
 	default:

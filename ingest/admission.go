@@ -60,6 +60,11 @@ func (a *admission) inUse() int64 {
 	return a.used
 }
 
+// BufferShare is the part of the node's byte budget that is in use, from 0 to 1.
+func (g *Ingester) BufferShare() float64 {
+	return float64(g.admission.inUse()) / float64(g.admission.limit)
+}
+
 // Reservation is a share of the node's byte budget, for a request body. It is
 // not safe for concurrent use.
 type Reservation struct {

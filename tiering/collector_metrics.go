@@ -27,6 +27,7 @@ type collectorMetrics struct {
 	deleted      *prometheus.CounterVec // by what: garbage or orphan
 	deletedBytes *prometheus.CounterVec
 	foreign      prometheus.Counter
+	uploads      prometheus.Counter
 	failures     *prometheus.CounterVec // by round
 	roundTime    *prometheus.HistogramVec
 }
@@ -50,6 +51,7 @@ func newCollectorMetrics(reg prometheus.Registerer) *collectorMetrics {
 		deleted:      counters("deleted_objects_total", "Objects that this node deleted, by what they were: garbage or orphan.", "what"),
 		deletedBytes: counters("deleted_bytes_total", "Bytes of the objects that this node deleted.", "what"),
 		foreign:      counter("foreign_keys_total", "Keys found among the segments that are not a segment's; they are left alone."),
+		uploads:      counter("aborted_uploads_total", "Uploads begun a day ago and never ended that this node dropped."),
 		failures:     counters("failures_total", "Rounds that failed, by what they were for: retention, garbage or orphans.", "round"),
 		roundTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: namespace, Subsystem: subsystem, Name: "round_seconds", Help: "Duration of rounds, by what they were for.",
@@ -65,7 +67,7 @@ func newCollectorMetrics(reg prometheus.Registerer) *collectorMetrics {
 		m.failures.WithLabelValues(round)
 		m.roundTime.WithLabelValues(round)
 	}
-	reg.MustRegister(m.retentions, m.backlog, m.backlogBytes, m.backlogAge, m.deleted, m.deletedBytes, m.foreign, m.failures, m.roundTime)
+	reg.MustRegister(m.retentions, m.backlog, m.backlogBytes, m.backlogAge, m.deleted, m.deletedBytes, m.foreign, m.uploads, m.failures, m.roundTime)
 	return m
 }
 

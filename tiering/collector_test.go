@@ -348,6 +348,35 @@ func TestOrphans(t *testing.T) {
 	})
 }
 
+func TestUnfinishedUploads(t *testing.T) {
+	collecting(t, func(t *testing.T, c *collected) {
+		old := c.mem.BeginUpload(segment.KeyPrefix + "00/left-behind")
+		other := c.mem.BeginUpload("catalog/left-behind")
+		k := c.collector(nil)
+		young := objstore.Upload{}
+		for hour := range 40 {
+			time.Sleep(time.Hour)
+			c.propose(catalog.Expire{}) // the journal's time goes on
+			uploads, err := c.mem.ListUploads(c.ctx, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			switch {
+			case hour == 20:
+				if len(uploads) != 2 {
+					t.Fatalf("uploads %+v are left within a day", uploads)
+				}
+				young = c.mem.BeginUpload(old.Key)
+			case hour == 39 && (len(uploads) != 1 || uploads[0].ID != young.ID):
+				t.Errorf("uploads %+v are left, not only %s", uploads, young.ID)
+			}
+		}
+		if n := testutil.ToFloat64(k.metrics.uploads); n != 2 {
+			t.Errorf("%v uploads were dropped, among them %s and %s", n, old.ID, other.ID)
+		}
+	})
+}
+
 // TestCollectorsWithFaults lets several collectors work on a store that fails
 // at random, while records are written and dropped. No object with records may
 // ever be missing, and in the end nothing may be left over.

@@ -3,6 +3,7 @@ package tiering
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/wadilog/wadi/catalog"
 	"github.com/wadilog/wadi/internal/failpoint"
@@ -37,8 +38,46 @@ func (c *Collector) deleteOrphans(ctx context.Context, view *catalog.State) erro
 		return nil
 	}
 	failpoint.Hit("tiering/after-floor")
-	return c.sweepOrphans(ctx, c.records.View(), floor)
+	if err := c.sweepOrphans(ctx, c.records.View(), floor); err != nil {
+		return err
+	}
+	return c.abortUploads(ctx, time.UnixMilli(behind))
 }
+
+// abortUploads drops the uploads that were begun before a time and never ended: what
+// a node that was killed left, and what could not be dropped when an upload failed.
+// Nobody works at an upload for so long, and what it would make could not be
+// committed any more.
+func (c *Collector) abortUploads(ctx context.Context, before time.Time) error {
+	// A store lists uploads for as long as it has any.
+	ctx, cancel := context.WithTimeout(ctx, uploadsTimeout)
+	defer cancel()
+	uploads, err := c.bucket.ListUploads(ctx, "")
+	if err != nil {
+		return err
+	}
+	aborted := 0
+	for _, u := range uploads {
+		if u.Begun.IsZero() || !u.Begun.Before(before) {
+			continue
+		}
+		if aborted == c.cfg.DeletesMax {
+			break // the rest the next time
+		}
+		if err := c.bucket.AbortUpload(ctx, u); err != nil {
+			return err
+		}
+		aborted++
+		c.metrics.uploads.Inc()
+	}
+	if aborted > 0 {
+		c.logger.Info("unfinished uploads were dropped", "uploads", aborted)
+	}
+	return nil
+}
+
+// uploadsTimeout is how long it may take to list the uploads and to drop the old ones.
+const uploadsTimeout = 10 * time.Minute
 
 // sweepOrphans deletes the segments below the floor that a view does not know,
 // which must hold the edit that raised the floor.

@@ -39,7 +39,8 @@ type node struct {
 	ingester *ingest.Ingester // nil without that role
 
 	collector     *tiering.Collector // nil without that role
-	endCollecting context.CancelFunc // set by run
+	compactor     *tiering.Compactor // nil without that role, or with --compaction=off
+	endCollecting context.CancelFunc // of both; set by run
 
 	api   *httpapi.Server
 	http  *http.Server // of api
@@ -153,6 +154,11 @@ func buildNode(ctx context.Context, o nodeOptions, peerAddr net.Addr, logger *sl
 			return fail(err)
 		}
 	}
+	if o.Compaction {
+		if n.compactor, err = tiering.NewCompactor(o.compactorConfig(), n.catalog, bucket, nodeTraffic{n.ingester}, logger, reg); err != nil {
+			return fail(err)
+		}
+	}
 	if n.api, err = httpapi.NewServer(o.apiConfig(), producer, fetcher, n.catalog, n, logger, reg); err != nil {
 		return fail(err)
 	}
@@ -209,6 +215,17 @@ func (o nodeOptions) ingestConfig() ingest.Config {
 func (o nodeOptions) collectorConfig() tiering.CollectorConfig {
 	cfg := tiering.DefaultCollectorConfig()
 	cfg.GarbageGrace = o.GarbageGrace
+	return cfg
+}
+
+func (o nodeOptions) compactorConfig() tiering.CompactorConfig {
+	cfg := tiering.DefaultCompactorConfig()
+	cfg.MinAge = o.CompactionMinAge
+	cfg.TargetBytes = o.CompactionTarget
+	cfg.ExtentBytesMax = min(cfg.ExtentBytesMax, o.CompactionTarget)
+	cfg.BytesPerSecond = o.CompactionRate
+	cfg.BufferBytes = min(cfg.BufferBytes, o.MemoryLimit/16)
+	cfg.ReadBytesMax = max(catalog.ExtentCRCLenMax, min(cfg.ReadBytesMax, o.MemoryLimit/128))
 	return cfg
 }
 
@@ -284,9 +301,9 @@ func (n *node) run(ctx context.Context, at listeners) error {
 		if n.ingester != nil {
 			group.Go(func() error { return n.ingester.Run(running) })
 		}
-		if n.collector != nil {
+		for _, run := range n.background() {
 			group.Go(func() error {
-				if err := n.collector.Run(collecting); !errors.Is(err, context.Canceled) {
+				if err := run(collecting); !errors.Is(err, context.Canceled) {
 					return err
 				}
 				return nil // the rest of the node drains
@@ -312,6 +329,17 @@ func (n *node) run(ctx context.Context, at listeners) error {
 		drained = left
 	}
 	return errors.Join(err, drained)
+}
+
+// background is the work that a node does for the log as a whole.
+func (n *node) background() (runs []func(context.Context) error) {
+	if n.collector != nil {
+		runs = append(runs, n.collector.Run)
+	}
+	if n.compactor != nil {
+		runs = append(runs, n.compactor.Run)
+	}
+	return runs
 }
 
 func (n *node) announce(ctx context.Context, addr net.Addr) error {

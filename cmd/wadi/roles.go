@@ -59,3 +59,12 @@ func (f noFetcher) Bounds(ctx context.Context, tp catalog.TopicPartition) (reade
 type noCache struct{}
 
 func (noCache) Warm(catalog.ObjectID, []byte) {}
+
+// nodeTraffic tells compaction when to make room.
+type nodeTraffic struct{ ingester *ingest.Ingester } // nil without that role
+
+// busyShare is the part of the buffers for records on their way in beyond which
+// a node is busy.
+const busyShare = 0.25
+
+func (t nodeTraffic) Busy() bool { return t.ingester != nil && t.ingester.BufferShare() > busyShare }

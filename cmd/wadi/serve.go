@@ -41,6 +41,10 @@ type nodeOptions struct {
 	AutoCreateTopics     bool          // on produce to an unknown topic
 	AutoCreatePartitions int32         // of such a topic
 	GarbageGrace         time.Duration // for which objects without records stay in the store
+	Compaction           bool          // join small extents; only with the role
+	CompactionMinAge     time.Duration // of what is compacted
+	CompactionTarget     int64         // bytes of a compacted segment
+	CompactionRate       int64         // bytes per second that compaction reads at most
 	RequestTimeout       time.Duration // for one request; long polls and streams have their own
 	IdleTimeout          time.Duration // of a connection without a request
 	ConnectionLimit      int           // open connections; 0: what memory and open files allow
@@ -72,6 +76,14 @@ const memoryLimitMin = 128 << 20
 // autoPartitionsMax bounds --auto-create-partitions.
 const autoPartitionsMax = 10_000
 
+// The bounds of --compaction-target and --compaction-rate. Above the largest target
+// the parts of an upload would be more than S3 takes.
+const (
+	compactionTargetMin = 1 << 20
+	compactionTargetMax = 16 << 30
+	compactionRateMin   = 1 << 10
+)
+
 // connectionLimitMax bounds --connection-limit.
 const connectionLimitMax = 1_000_000
 
@@ -80,6 +92,7 @@ type nodeFlags struct {
 	options   nodeOptions
 	roles     []string
 	wal       onOff
+	compact   onOff
 	pprof     string
 	logFormat string
 	logLevel  string
@@ -111,6 +124,11 @@ func (f *nodeFlags) define(cmd *cobra.Command, dev bool) {
 	flags.BoolVar(&o.AutoCreateTopics, "auto-create-topics", dev, "create a topic when it is first produced to")
 	flags.Int32Var(&o.AutoCreatePartitions, "auto-create-partitions", 1, "partitions of such a topic")
 	flags.DurationVar(&o.GarbageGrace, "garbage-grace", time.Hour, "time to keep objects in the store that hold no records any more")
+	f.compact = true
+	flags.Var(&f.compact, "compaction", "join small segments into large ones, on a node with the role tiering")
+	flags.DurationVar(&o.CompactionMinAge, "compaction-min-age", 10*time.Minute, "age from which on records are compacted")
+	bytesFlag(flags, &o.CompactionTarget, "compaction-target", 512<<20, "size of a compacted segment")
+	bytesFlag(flags, &o.CompactionRate, "compaction-rate", 64<<20, "bytes per second that compaction reads at most; an eighth of it while the node is busy")
 	flags.DurationVar(&o.RequestTimeout, "request-timeout", 30*time.Second, "longest time for one request")
 	flags.DurationVar(&o.IdleTimeout, "idle-timeout", 2*time.Minute, "close a connection that had no request for so long; longer than the load balancer does")
 	flags.IntVar(&o.ConnectionLimit, "connection-limit", 0, "open connections at most (default 8192, or fewer if --memory-limit or ulimit -n is small)")
@@ -131,6 +149,7 @@ func (f *nodeFlags) resolve(dev bool) (nodeOptions, error) {
 	o.Tiering = slices.Contains(f.roles, roleTiering)
 	// Only a node that takes records has any use for the buffer.
 	o.WAL = bool(f.wal) && o.Ingest
+	o.Compaction = bool(f.compact) && o.Tiering
 	if f.pprof != "off" {
 		o.Pprof = f.pprof
 	}
@@ -197,6 +216,12 @@ func (o nodeOptions) validate() error {
 		return errors.New("--request-timeout is not above 0")
 	case o.GarbageGrace < o.RequestTimeout:
 		return errors.New("--garbage-grace is below --request-timeout: a fetch could lose what it reads")
+	case o.CompactionMinAge < 0:
+		return errors.New("--compaction-min-age is below 0")
+	case o.CompactionTarget < compactionTargetMin || o.CompactionTarget > compactionTargetMax:
+		return fmt.Errorf("--compaction-target is not between %s and %s", humanize.IBytes(compactionTargetMin), humanize.IBytes(compactionTargetMax))
+	case o.CompactionRate < compactionRateMin:
+		return fmt.Errorf("--compaction-rate is below %s", humanize.IBytes(compactionRateMin))
 	case o.IdleTimeout <= 0:
 		return errors.New("--idle-timeout is not above 0")
 	case o.ConnectionLimit < 0 || o.ConnectionLimit > connectionLimitMax:

@@ -49,7 +49,8 @@ func TestSettingsPrecedence(t *testing.T) {
 	want := nodeOptions{
 		Listen: "127.0.0.1:8080", PeerListen: "127.0.0.1:0", Store: "s3://file", Ingest: true, Reader: true,
 		MemoryLimit: 2 << 30, CacheBytes: 512 << 20, FlushBytes: 3 << 20, FlushInterval: 250 * time.Millisecond, PutBudget: 2.5,
-		AutoCreateTopics: true, AutoCreatePartitions: 1, GarbageGrace: time.Hour, RequestTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, DrainTimeout: 30 * time.Second,
+		AutoCreateTopics: true, AutoCreatePartitions: 1, GarbageGrace: time.Hour,
+		CompactionMinAge: 10 * time.Minute, CompactionTarget: 512 << 20, CompactionRate: 64 << 20, RequestTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, DrainTimeout: 30 * time.Second,
 		FeatureLevel: catalog.FeatureLevel,
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -112,7 +113,7 @@ func TestEveryFlagOfServe(t *testing.T) {
 		"--roles", "tiering,ingest", "--peer-listen", "[::1]:8081", "--advertise", "http://node-1:8081", "--peer-secret", "s", "--memory-limit", "1GB", "--flush-bytes", "4MiB",
 		"--flush-interval", "1s", "--put-budget", "10", "--wal=on", "--auto-create-topics", "--auto-create-partitions", "4", "--log-format", "json",
 		"--log-level", "debug", "--request-timeout", "5s", "--idle-timeout", "11m", "--connection-limit", "77", "--access-log", "--drain-delay", "2s", "--drain-timeout", "6s", "--cache-bytes", "100MB", "--pprof", "127.0.0.1:6060", "--feature-level", "1",
-		"--garbage-grace", "2h")
+		"--garbage-grace", "2h", "--compaction=on", "--compaction-min-age", "1m", "--compaction-target", "64MiB", "--compaction-rate", "1MiB")
 	if o.status != exitOK {
 		t.Fatal(o.err)
 	}
@@ -122,6 +123,7 @@ func TestEveryFlagOfServe(t *testing.T) {
 		Ingest: true, Tiering: true, WAL: true, MemoryLimit: 1e9, CacheBytes: 1e8, FlushBytes: 4 << 20, FlushInterval: time.Second,
 		PutBudget: 10, AutoCreateTopics: true, AutoCreatePartitions: 4, RequestTimeout: 5 * time.Second, IdleTimeout: 11 * time.Minute, ConnectionLimit: 77, AccessLog: true, DrainDelay: 2 * time.Second, DrainTimeout: 6 * time.Second,
 		Pprof: "127.0.0.1:6060", FeatureLevel: 1, GarbageGrace: 2 * time.Hour,
+		Compaction: true, CompactionMinAge: time.Minute, CompactionTarget: 64 << 20, CompactionRate: 1 << 20,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("options\n%+v, want\n%+v", got, want)
@@ -132,7 +134,8 @@ func TestServeRefusesNonsense(t *testing.T) {
 	for flag, value := range map[string]string{
 		"--listen": "8080", "--advertise": "node-1", "--pprof": "on", "--memory-limit": "1MiB", "--cache-bytes": "1GiB", "--flush-bytes": "0",
 		"--flush-interval": "0s", "--put-budget": "-1", "--auto-create-partitions": "0", "--request-timeout": "-1s", "--idle-timeout": "0s", "--connection-limit": "-1", "--drain-timeout": "0s", "--drain-delay": "30s",
-		"--feature-level": "4", "--garbage-grace": "29s",
+		"--feature-level": "5", "--garbage-grace": "29s",
+		"--compaction": "maybe", "--compaction-min-age": "-1s", "--compaction-target": "1KiB", "--compaction-rate": "0",
 		"--store": "bucket", "--log-format": "xml", "--log-level": "loud", "--roles": "",
 	} {
 		_, o := parseNode(t, nil, "serve", "--store", "mem://", "--wal=off", flag+"="+value)

@@ -37,5 +37,7 @@ const (
 	SkipLetGo            = "let-go"              // assign a group's partition that another member still holds
 	SkipCommitAfter      = "commit-after"        // take a member's offsets whatever it committed since
 	SkipCommitEpoch      = "commit-epoch"        // take a member's offsets whatever its epoch
+	SkipCompactCheck     = "compact-check"       // compact a partition whatever its extents are by now
+	SkipConservation     = "conservation"        // swap compacted extents in without comparing their records
 	SkipSyncedPosition   = "wal-synced-position" // take WAL damage for a torn tail
 )

@@ -17,6 +17,7 @@ const footerMagic = "\x89WADI\n"
 // not know.
 const (
 	kindIngest    = 1 // batches of a flush, base offsets not filled in
+	kindCompacted = 2 // batches with their base offsets, each run without a gap
 	footerVersion = 1
 )
 
@@ -32,9 +33,10 @@ const (
 
 // Footer is the fixed end of a segment.
 type Footer struct {
-	IndexPos Pos
-	IndexLen int64 // bytes, without the footer
-	IndexCRC uint32
+	Compacted bool // written by a Writer; else one flush of an ingest node
+	IndexPos  Pos
+	IndexLen  int64 // bytes, without the footer
+	IndexCRC  uint32
 }
 
 // DecodeFooter reads the last FooterLen bytes of a segment. What they say is
@@ -51,7 +53,7 @@ func DecodeFooter(b []byte) (Footer, error) {
 	if got, want := crc32.Checksum(b[:footerCRCPos], Castagnoli), binary.BigEndian.Uint32(b[footerCRCPos:]); got != want {
 		return Footer{}, corruptf(footerCRCPos, "footer has CRC32C %08x, says %08x", got, want)
 	}
-	if kind, version := b[footerKindPos], b[footerVersionPos]; kind != kindIngest || version != footerVersion {
+	if kind, version := b[footerKindPos], b[footerVersionPos]; kind != kindIngest && kind != kindCompacted || version != footerVersion {
 		return Footer{}, corruptf(footerKindPos, "kind %d, version %d: %w", kind, version, ErrVersion)
 	}
 	indexPos := binary.BigEndian.Uint64(b[footerIndexPosPos:])
@@ -60,16 +62,21 @@ func DecodeFooter(b []byte) (Footer, error) {
 		return Footer{}, corruptf(footerIndexPosPos, "index of %d bytes at byte %d", indexLen, indexPos)
 	}
 	return Footer{
-		IndexPos: Pos(indexPos),
-		IndexLen: int64(indexLen),
-		IndexCRC: binary.BigEndian.Uint32(b[footerIndexCRCPos:]),
+		Compacted: b[footerKindPos] == kindCompacted,
+		IndexPos:  Pos(indexPos),
+		IndexLen:  int64(indexLen),
+		IndexCRC:  binary.BigEndian.Uint32(b[footerIndexCRCPos:]),
 	}, nil
 }
 
 func appendFooter(dst []byte, f Footer) []byte {
 	start := len(dst)
 	dst = append(dst, footerMagic...)
-	dst = append(dst, kindIngest, footerVersion)
+	kind := byte(kindIngest)
+	if f.Compacted {
+		kind = kindCompacted
+	}
+	dst = append(dst, kind, footerVersion)
 	dst = binary.BigEndian.AppendUint64(dst, uint64(f.IndexPos))
 	dst = binary.BigEndian.AppendUint64(dst, uint64(f.IndexLen))
 	dst = binary.BigEndian.AppendUint32(dst, f.IndexCRC)

@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/oklog/ulid/v2"
+
+	"github.com/wadilog/wadi/internal/recordbatch"
 )
 
 // BlockLen is the length in bytes of the blocks into which a run is cut for
@@ -20,9 +22,10 @@ const TopicNameLenMax = 249
 
 // Index is the decoded tail of a segment.
 type Index struct {
-	ID     ulid.ULID
-	Origin Origin
-	Runs   []IndexRun // sorted by topic (as bytes), then partition
+	ID        ulid.ULID
+	Compacted bool       // the batches have their base offsets, and Origin is zero
+	Origin    Origin     // of a flush
+	Runs      []IndexRun // sorted by topic (as bytes), then partition
 }
 
 // IndexRun describes one run.
@@ -31,10 +34,11 @@ type IndexRun struct {
 	TopicName    string // at the time of writing; only the UUID identifies the topic
 	Partition    int32
 	Pos          Pos
-	Len          int64 // bytes; the sum of the batches'
-	Records      int64 // the sum of the batches'
-	MinTimestamp int64 // ms; the least base timestamp of a batch, or max timestamp if that is less
-	MaxTimestamp int64 // ms; the greatest of the batches'
+	Len          int64              // bytes; the sum of the batches'
+	Records      int64              // the sum of the batches'
+	Base         recordbatch.Offset // of the first batch, in a compacted segment; the others follow without a gap
+	MinTimestamp int64              // ms; the least base timestamp of a batch, or max timestamp if that is less
+	MaxTimestamp int64              // ms; the greatest of the batches'
 	CRC          uint32
 	Blocks       []Block // the run cut at multiples of BlockLen from its start
 	Batches      []IndexBatch

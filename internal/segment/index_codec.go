@@ -51,17 +51,20 @@ func appendIndex(dst []byte, x *Index) []byte {
 		if beginsTopic(x.Runs, i) {
 			topic++
 		}
-		dst = appendIndexRun(dst, topic, &x.Runs[i])
+		dst = appendIndexRun(dst, topic, &x.Runs[i], x.Compacted)
 	}
 	return dst
 }
 
-func appendIndexRun(dst []byte, topic int, r *IndexRun) []byte {
+func appendIndexRun(dst []byte, topic int, r *IndexRun, compacted bool) []byte {
 	dst = binary.AppendUvarint(dst, uint64(topic))
 	dst = binary.AppendUvarint(dst, uint64(r.Partition))
 	dst = binary.AppendUvarint(dst, uint64(r.Pos))
 	dst = binary.AppendUvarint(dst, uint64(r.Len))
 	dst = binary.AppendUvarint(dst, uint64(r.Records))
+	if compacted {
+		dst = binary.AppendUvarint(dst, uint64(r.Base))
+	}
 	dst = binary.AppendVarint(dst, r.MaxTimestamp)
 	dst = binary.AppendUvarint(dst, distance(r.MinTimestamp, r.MaxTimestamp))
 	dst = binary.BigEndian.AppendUint32(dst, r.CRC)
@@ -96,6 +99,9 @@ func indexLen(x *Index) int {
 			uvarintLen(uint64(r.Len)) + uvarintLen(uint64(r.Records)) +
 			varintLen(r.MaxTimestamp) + uvarintLen(distance(r.MinTimestamp, r.MaxTimestamp)) +
 			4 + 4*len(r.Blocks) + uvarintLen(uint64(len(r.Batches)))
+		if x.Compacted {
+			n += uvarintLen(uint64(r.Base))
+		}
 		for j := range r.Batches {
 			b := &r.Batches[j]
 			n += uvarintLen(uint64(b.Len)) + uvarintLen(uint64(b.Records)) +
@@ -150,7 +156,7 @@ func DecodeIndex(tail []byte, crc uint32) (*Index, error) {
 		return nil, corruptf(footer.IndexPos, "index has CRC32C %08x, footer says %08x", indexCRC, footer.IndexCRC)
 	}
 	d := indexDecoder{rest: index}
-	x := d.index(int64(footer.IndexPos))
+	x := d.index(int64(footer.IndexPos), footer.Compacted)
 	if d.err != nil {
 		return nil, &CorruptError{Pos: footer.IndexPos + Pos(len(index)-len(d.rest)), Err: d.err}
 	}
@@ -170,13 +176,14 @@ func (d *indexDecoder) fail(format string, args ...any) {
 	}
 }
 
-func (d *indexDecoder) index(indexPos int64) *Index {
+func (d *indexDecoder) index(indexPos int64, compacted bool) *Index {
 	if version := d.bytes(1); version[0] != indexVersion {
 		d.fail("index version %d: %w", version[0], ErrVersion)
 		return nil
 	}
 	x := &Index{
-		ID: ulid.ULID(d.bytes(len(ulid.ULID{}))),
+		ID:        ulid.ULID(d.bytes(len(ulid.ULID{}))),
+		Compacted: compacted,
 		Origin: Origin{
 			Node:  uuid.UUID(d.bytes(len(uuid.UUID{}))),
 			After: d.uvarint(math.MaxUint64),
@@ -185,6 +192,9 @@ func (d *indexDecoder) index(indexPos int64) *Index {
 	}
 	if x.Origin.Upto < x.Origin.After {
 		d.fail("origin ends at %d, before %d", x.Origin.Upto, x.Origin.After)
+	}
+	if compacted && x.Origin != (Origin{}) {
+		d.fail("compacted segment with the origin of a flush")
 	}
 	topics := d.topics()
 	x.Runs = make([]IndexRun, d.count(indexRunLenMin))
@@ -208,7 +218,7 @@ func (d *indexDecoder) index(indexPos int64) *Index {
 			return nil
 		}
 		r.Topic, r.TopicName = topics[topic].id, topics[topic].name
-		d.run(r, pos, indexPos)
+		d.run(r, pos, indexPos, compacted)
 		pos += r.Len
 	}
 	switch {
@@ -250,7 +260,7 @@ func (d *indexDecoder) topics() []indexTopic {
 
 // run reads the rest of a run that must begin at byte pos and end at byte end
 // at the latest.
-func (d *indexDecoder) run(r *IndexRun, pos, end int64) {
+func (d *indexDecoder) run(r *IndexRun, pos, end int64, compacted bool) {
 	r.Pos = Pos(d.uvarint(math.MaxInt64))
 	if int64(r.Pos) != pos {
 		d.fail("run at byte %d, not at %d", r.Pos, pos)
@@ -258,6 +268,9 @@ func (d *indexDecoder) run(r *IndexRun, pos, end int64) {
 	}
 	r.Len = int64(d.uvarint(uint64(end - pos)))
 	r.Records = int64(d.uvarint(math.MaxInt64))
+	if compacted {
+		r.Base = recordbatch.Offset(d.uvarint(uint64(math.MaxInt64 - r.Records)))
+	}
 	r.MaxTimestamp = d.varint(math.MinInt64, math.MaxInt64)
 	spread := d.uvarint(distance(math.MinInt64, r.MaxTimestamp))
 	r.MinTimestamp = int64(uint64(r.MaxTimestamp) - spread)

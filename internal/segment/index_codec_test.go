@@ -234,7 +234,7 @@ func TestDecodeIndexRefusesAnotherLength(t *testing.T) {
 	sealed := mustEncode(t, smallRuns())
 	index := sealed.Body[sealed.IndexPos : len(sealed.Body)-FooterLen]
 	for _, indexLen := range []int64{0, int64(len(index)) - 1, int64(len(index)) + 1} {
-		tail := appendFooter(slices.Clip(index), Footer{sealed.IndexPos, indexLen, crc32.Checksum(index, Castagnoli)})
+		tail := appendFooter(slices.Clip(index), Footer{IndexPos: sealed.IndexPos, IndexLen: indexLen, IndexCRC: crc32.Checksum(index, Castagnoli)})
 		if _, err := decodeTail(tail, 0); err == nil {
 			t.Errorf("index of %d bytes, footer says %d: decoded", len(index), indexLen)
 		}
@@ -251,7 +251,7 @@ func TestDecodeFooterRefuses(t *testing.T) {
 		version bool
 	}{
 		{"magic", 1, []byte("R"), false},
-		{"kind", footerKindPos, []byte{2}, true},
+		{"kind", footerKindPos, []byte{3}, true},
 		{"kind 0", footerKindPos, []byte{0}, true},
 		{"version", footerVersionPos, []byte{2}, true},
 		{"version 0", footerVersionPos, []byte{0}, true},
@@ -284,10 +284,10 @@ func TestDecodeIndexTakesNoMemoryForEmptyPromises(t *testing.T) {
 	many := binary.AppendUvarint(nil, 1<<20)
 	// The last run has one byte of batch count before 2 batches.
 	lastRun := x.Runs[2]
-	batchesPos := len(good) - len(appendIndexRun(nil, 1, &lastRun)) + len(appendIndexRun(nil, 1, &IndexRun{
+	batchesPos := len(good) - len(appendIndexRun(nil, 1, &lastRun, false)) + len(appendIndexRun(nil, 1, &IndexRun{
 		Partition: lastRun.Partition, Pos: lastRun.Pos, Len: lastRun.Len, Records: lastRun.Records,
 		MinTimestamp: lastRun.MinTimestamp, MaxTimestamp: lastRun.MaxTimestamp, Blocks: lastRun.Blocks,
-	})) - 1
+	}, false)) - 1
 	huge := *x
 	huge.Runs = slices.Clone(x.Runs[:1])
 	huge.Runs[0].Len = 1 << 40

@@ -178,29 +178,33 @@ func describeRun(run *Run, pos Pos) IndexRun {
 		Pos:          pos,
 		MinTimestamp: math.MaxInt64,
 		MaxTimestamp: math.MinInt64,
-		Batches:      make([]IndexBatch, len(run.Batches)),
+		Batches:      make([]IndexBatch, 0, len(run.Batches)),
 	}
 	for i := range run.Batches {
-		b := &run.Batches[i]
-		b.Pos = pos + Pos(r.Len)
-		b.CRC = CombineCRC(crc32.Checksum(b.Data[:batchCoveredPos], Castagnoli), b.Header.CRC, int64(len(b.Data)-batchCoveredPos))
-		r.CRC = CombineCRC(r.CRC, b.CRC, int64(len(b.Data)))
-		r.Len += int64(len(b.Data))
-		r.Records += int64(b.Header.RecordCount)
-		r.MaxTimestamp = max(r.MaxTimestamp, b.Header.MaxTimestamp)
-		r.MinTimestamp = min(r.MinTimestamp, minTimestamp(&b.Header))
-		r.Batches[i] = IndexBatch{
-			Len:           int32(len(b.Data)),
-			Records:       b.Header.RecordCount,
-			MaxTimestamp:  b.Header.MaxTimestamp,
-			ProducerID:    b.Header.ProducerID,
-			ProducerEpoch: b.Header.ProducerEpoch,
-			BaseSequence:  b.Header.BaseSequence,
-		}
+		run.Batches[i].Pos = pos + Pos(r.Len)
+		r.add(&run.Batches[i])
 	}
 	r.Blocks = make([]Block, blockCount(r.Len))
 	r.describeBlocks()
 	return r
+}
+
+// add takes a batch into the run's figures, and fills in its CRC.
+func (r *IndexRun) add(b *Batch) {
+	b.CRC = CombineCRC(crc32.Checksum(b.Data[:batchCoveredPos], Castagnoli), b.Header.CRC, int64(len(b.Data)-batchCoveredPos))
+	r.CRC = CombineCRC(r.CRC, b.CRC, int64(len(b.Data)))
+	r.Len += int64(len(b.Data))
+	r.Records += int64(b.Header.RecordCount)
+	r.MaxTimestamp = max(r.MaxTimestamp, b.Header.MaxTimestamp)
+	r.MinTimestamp = min(r.MinTimestamp, minTimestamp(&b.Header))
+	r.Batches = append(r.Batches, IndexBatch{
+		Len:           int32(len(b.Data)),
+		Records:       b.Header.RecordCount,
+		MaxTimestamp:  b.Header.MaxTimestamp,
+		ProducerID:    b.Header.ProducerID,
+		ProducerEpoch: b.Header.ProducerEpoch,
+		BaseSequence:  b.Header.BaseSequence,
+	})
 }
 
 // minTimestamp is the least time of a batch that its header tells of.

@@ -70,6 +70,8 @@ var table = []row{
 	{mutant.SkipConfirm, "localstack/linear", "TestLinearizability", fewHistories},
 	{mutant.SkipExpectedOffset, "catalog", "TestExpectedOffset", nil},
 	{mutant.SkipExpectedOffset, "localstack/linear", "TestLinearizability", fewHistories},
+	{mutant.SkipCompactCheck, "catalog", "TestStateAgainstModel", quickRapid},
+	{mutant.SkipConservation, "tiering", "TestCompactComparesWhatWasWritten", nil},
 	{mutant.SkipReadCRC, "reader", "TestFlippedByteIsNeverServed", nil},
 	{mutant.SkipPutChecksum, "internal/objstore/s3store", "TestCorruptPutIsRefused", nil},
 }

@@ -205,6 +205,9 @@ func (s *Store) ListUploads(ctx context.Context, prefix string) ([]objstore.Uplo
 	var uploads []objstore.Upload
 	root := filepath.Join(s.root, uploadsDir)
 	err := filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // it has ended meanwhile
+		}
 		if err != nil || entry.IsDir() {
 			return err
 		}

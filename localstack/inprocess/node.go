@@ -33,9 +33,10 @@ type Settings struct {
 	WAL      wal.Config
 	Uploader tiering.UploaderConfig
 	API      httpapi.Config
-	// Collector is used if Collects is set: the role tiering.
+	// Collector and Compactor are used if Tiering is set: the role of that name.
 	Collector tiering.CollectorConfig
-	Collects  bool
+	Compactor tiering.CompactorConfig
+	Tiering   bool
 }
 
 // smallSettings make of few records many segments, files and snapshots.
@@ -43,6 +44,7 @@ func smallSettings() Settings {
 	s := Settings{
 		Catalog: catalog.DefaultConfig(), Reader: reader.DefaultConfig(), Ingest: ingest.DefaultConfig(), WAL: wal.DefaultConfig(),
 		Uploader: tiering.DefaultUploaderConfig(), API: httpapi.DefaultConfig(), Collector: tiering.DefaultCollectorConfig(),
+		Compactor: tiering.DefaultCompactorConfig(),
 	}
 	s.Catalog.SnapshotSlots = 12
 	s.Reader.CacheBytes, s.Reader.RecentBytes = 1<<20, 64<<10
@@ -168,12 +170,16 @@ func (n *Node) begin(s Settings) (*Life, error) {
 		return nil, err
 	}
 	parts := map[string]func(context.Context) error{"catalog": l.Catalog.Run, "ingest": l.Ingester.Run}
-	if s.Collects {
+	if s.Tiering {
 		collector, err := tiering.NewCollector(s.Collector, l.Catalog, n.Store, n.logger, reg)
 		if err != nil {
 			return nil, err
 		}
-		parts["collector"] = collector.Run
+		compactor, err := tiering.NewCompactor(s.Compactor, l.Catalog, n.Store, traffic{l.Ingester}, n.logger, reg)
+		if err != nil {
+			return nil, err
+		}
+		parts["collector"], parts["compactor"] = collector.Run, compactor.Run
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
@@ -193,6 +199,11 @@ func (n *Node) begin(s Settings) (*Life, error) {
 	}
 	return l, nil
 }
+
+// traffic tells the compactor whether a node's buffer is filling up.
+type traffic struct{ ingester *ingest.Ingester }
+
+func (t traffic) Busy() bool { return t.ingester.BufferShare() > 0.25 }
 
 // Ready implements httpapi.Health; nobody asks.
 func (l *Life) Ready() error { return nil }

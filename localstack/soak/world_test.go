@@ -35,6 +35,9 @@ const (
 	// settling is time enough for retention, garbage and orphans of all that was
 	// left when faults ended.
 	settling = 3 * time.Minute
+	// extentMax is the size of an extent of compacted records: what retention may
+	// leave.
+	extentMax = 8 << 10
 	// snapshotSlots are between two snapshots.
 	snapshotSlots = 40
 )
@@ -72,10 +75,10 @@ func newWorld(t *testing.T, seed uint64) *world {
 	for i := range 2 + w.rng.IntN(3) {
 		n := inprocess.NewNode(fmt.Sprintf("node-%d", i), w.bucket, w.network, func(err error) { t.Error(err) })
 		n.Alone = alone
-		collects := i == 0 || w.rng.IntN(3) > 0
+		tiering := i == 0 || w.rng.IntN(3) > 0
 		n.Adjust = func(s *inprocess.Settings, rng *rand.Rand) {
 			vary(s, rng)
-			s.Collects = collects
+			s.Tiering = tiering
 		}
 		if w.rng.IntN(2) == 0 {
 			n.Disk = crashfs.New()
@@ -99,6 +102,11 @@ func vary(s *inprocess.Settings, rng *rand.Rand) {
 	s.Collector.GarbageGrace = grace
 	s.Collector.OrphanInterval, s.Collector.OrphanAge = orphanSteps, orphanAge
 	s.Collector.RequestTimeout = requestMax
+	c := &s.Compactor
+	c.Interval, c.MinAge, c.Patience = interval, 2*time.Second, 5*time.Second
+	c.JobExtentsMin, c.JobBytesMin, c.FanIn = 4, 4<<10, 2+rng.IntN(4)
+	c.TargetBytes, c.ExtentBytesMax = int64(4<<10<<rng.IntN(4)), extentMax
+	c.LeaseTime, c.JobTimeout, c.RequestTimeout = 10*time.Second, 20*time.Second, requestMax
 }
 
 // run lets load and faults loose, heals everything, and looks at what is there.
@@ -125,7 +133,7 @@ func (w *world) run(lasts time.Duration) *Usage {
 	w.load.ReadAll(finish)
 	w.settle()
 	w.load.ReadAll(finish)
-	w.model.CheckRetained(20*time.Second, 8<<10)
+	w.model.CheckRetained(20*time.Second, 2*extentMax)
 	usage := w.measure()
 	for _, n := range w.nodes {
 		n.Retire(w.rng, time.Minute)
@@ -237,9 +245,9 @@ func (w *world) settle() {
 	const pulse = 5 * time.Second
 	url := w.load.Nodes[0] + "/v1/topics/pulse"
 	w.request(http.MethodPut, url, `{"partitions":1}`)
-	for range settling / pulse {
+	for i := range settling / pulse {
 		time.Sleep(pulse)
-		w.request(http.MethodPost, url+"/records", `{"records":[{"value":"pulse"}]}`)
+		w.request(http.MethodPatch, url, fmt.Sprintf(`{"config":{"retention.ms":%d}}`, 1_000_000+i)) // no objects come of it
 	}
 	time.Sleep(2 * interval)
 }

@@ -103,6 +103,7 @@ func Run(ctx context.Context, o Options) (report *Report, err error) {
 		model:  NewModel(Slack{Behind: 25 * time.Second, Ahead: 3 * time.Second, Stale: 15 * time.Second}),
 		report: &Report{Hits: map[string]int{}},
 	}
+	b.model.Say = o.Say
 	b.load = &Load{
 		Model: b.model, HTTP: &http.Client{Transport: transport},
 		Topics: 3, Partitions: 4, Lasting: 3, Producers: 4, Readers: 6,

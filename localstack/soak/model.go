@@ -24,6 +24,9 @@ const findingsMax = 20
 // sent, where it is, and what may be gone. Whoever sends something tells it before
 // and after, and lets it judge each answer. It is safe for concurrent use.
 type Model struct {
+	// Say, if set, is told of each finding at once.
+	Say func(format string, args ...any)
+
 	slack Slack
 	now   func() time.Time
 
@@ -49,6 +52,9 @@ func (m *Model) Find(format string, args ...any) {
 func (m *Model) find(format string, args ...any) {
 	if len(m.findings) < findingsMax {
 		m.findings = append(m.findings, fmt.Sprintf(format, args...))
+		if m.Say != nil {
+			m.Say("FINDING: "+format, args...)
+		}
 	}
 }
 

@@ -21,8 +21,8 @@ const (
 	// Times of the collectors in a world: long enough for what was begun to end,
 	// and short enough to come many times.
 	grace       = 12 * time.Second
-	orphanAge   = 30 * time.Second
-	orphanSteps = 10 * time.Second
+	orphanAge   = 15 * time.Second
+	orphanSteps = 5 * time.Second
 	interval    = 2 * time.Second
 	// requestMax is the longest that a node works on a request. It is shorter than
 	// grace, as OPERATIONS.md demands of operators.
@@ -106,7 +106,7 @@ func vary(s *inprocess.Settings, rng *rand.Rand) {
 	c.Interval, c.MinAge, c.Patience = interval, 2*time.Second, 5*time.Second
 	c.JobExtentsMin, c.JobBytesMin, c.FanIn = 4, 4<<10, 2+rng.IntN(4)
 	c.TargetBytes, c.ExtentBytesMax = int64(4<<10<<rng.IntN(4)), extentMax
-	c.LeaseTime, c.JobTimeout, c.RequestTimeout = 10*time.Second, 20*time.Second, requestMax
+	c.LeaseTime, c.JobTimeout, c.RequestTimeout = 10*time.Second, 10*time.Second, requestMax
 }
 
 // run lets load and faults loose, heals everything, and looks at what is there.

@@ -279,6 +279,15 @@ func TestReader(t *testing.T) {
 	if all := read(client.ReaderConfig{Partitions: []int32{1}, From: client.AtOffset(5), To: client.AtOffset(17)}); len(all) != 12 {
 		t.Errorf("%d records between 5 and 17", len(all))
 	}
+	if all := read(client.ReaderConfig{To: client.Latest(), FetchBytes: 5000, ClosedRanges: true}); len(all) != 3000 {
+		t.Errorf("%d records in closed ranges", len(all))
+	}
+	if all := read(client.ReaderConfig{Partitions: []int32{1}, From: client.AtOffset(5), To: client.AtOffset(17), ClosedRanges: true}); len(all) != 12 {
+		t.Errorf("%d records of the closed range from 5 to 17", len(all))
+	}
+	if _, err := c.NewReader(client.ReaderConfig{Topic: topic, ClosedRanges: true}); err == nil {
+		t.Error("closed ranges without an end")
+	}
 	if all := read(client.ReaderConfig{From: client.Latest(), To: client.Latest()}); len(all) != 0 {
 		t.Errorf("%d records after the end", len(all))
 	}

@@ -45,6 +45,11 @@ type Config struct {
 	// an HTTPClient.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 
+	// BucketHTTPClient makes the requests to the bucket of a Reader that is Direct.
+	// They go by URLs that hold all they need, so by default nothing of HTTPClient
+	// or DialContext is used for them.
+	BucketHTTPClient *http.Client
+
 	// RequestTimeout bounds one attempt at one request, beyond the time that a
 	// fetch is told to wait for records; 40 s by default.
 	RequestTimeout time.Duration
@@ -76,6 +81,8 @@ type Client struct {
 	servers        *serverSet
 	http           *http.Client
 	ownsHTTP       bool
+	bucketHTTP     *http.Client
+	ownsBucketHTTP bool
 	requestTimeout time.Duration
 	retryTimeout   time.Duration
 	retrier        *Retrier // shared by all calls; nil: each call has its own
@@ -94,6 +101,7 @@ func New(cfg Config) (*Client, error) {
 	c := &Client{
 		servers:        newServerSet(servers),
 		http:           cfg.HTTPClient,
+		bucketHTTP:     cfg.BucketHTTPClient,
 		requestTimeout: orDefault(cfg.RequestTimeout, defaultRequestTimeout),
 		retryTimeout:   orDefault(cfg.RetryTimeout, defaultRetryTimeout),
 		userAgent:      orDefault(cfg.UserAgent, defaultUserAgent),
@@ -104,6 +112,9 @@ func New(cfg Config) (*Client, error) {
 			transport.DialContext = cfg.DialContext
 		}
 		c.http, c.ownsHTTP = &http.Client{Transport: transport}, true
+	}
+	if c.bucketHTTP == nil {
+		c.bucketHTTP, c.ownsBucketHTTP = &http.Client{Transport: Transport(defaultConnections)}, true
 	}
 	return c, nil
 }
@@ -131,8 +142,11 @@ func Transport(connections int) *http.Transport {
 	}
 }
 
-// Close drops idle connections. An HTTPClient of the Config is left alone.
+// Close drops idle connections. HTTP clients of the Config are left alone.
 func (c *Client) Close() {
+	if c.ownsBucketHTTP {
+		c.bucketHTTP.CloseIdleConnections()
+	}
 	if c.ownsHTTP {
 		c.http.CloseIdleConnections()
 	}
@@ -142,7 +156,7 @@ func (c *Client) Close() {
 // those that share it keep each other going. Nil is for no repeats.
 func (c *Client) WithRetrier(r *Retrier) *Client {
 	other := *c
-	other.retrier, other.retryTimeout, other.ownsHTTP = r, -1, false
+	other.retrier, other.retryTimeout, other.ownsHTTP, other.ownsBucketHTTP = r, -1, false, false
 	return &other
 }
 
@@ -150,7 +164,7 @@ func (c *Client) WithRetrier(r *Retrier) *Client {
 // Config.RetryTimeout.
 func (c *Client) WithRetryTimeout(d time.Duration) *Client {
 	other := *c
-	other.retrier, other.retryTimeout, other.ownsHTTP = nil, orDefault(d, defaultRetryTimeout), false
+	other.retrier, other.retryTimeout, other.ownsHTTP, other.ownsBucketHTTP = nil, orDefault(d, defaultRetryTimeout), false, false
 	return &other
 }
 

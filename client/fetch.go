@@ -42,6 +42,10 @@ type Fetch struct {
 	Bytes int64
 	// Wait is how long the node waits for records if there are none; at most 30 s.
 	Wait time.Duration
+	// Until, if above 0, asks for a closed range that ends before it. If all of it is
+	// there the answer never changes, and a proxy between client and nodes may have
+	// kept it for up to an hour, in which the topic may have been trimmed or made anew.
+	Until int64
 }
 
 // Fetched are records of one partition that lie side by side.
@@ -51,7 +55,7 @@ type Fetched struct {
 	// NextOffset is where to go on.
 	NextOffset int64
 	// HighWatermark is a lower bound of the partition's end, LogStartOffset its
-	// start.
+	// start; 0 in an answer that never changes, which cannot say it.
 	HighWatermark  int64
 	LogStartOffset int64
 
@@ -89,15 +93,23 @@ func (c *Client) fetch(ctx context.Context, q Fetch, again func(error) bool) (*F
 	}
 	f := &Fetched{Topic: q.Topic, Partition: q.Partition}
 	var stated int64
-	for name, p := range map[string]*int64{
-		"Wadi-Next-Offset": &stated, "Wadi-High-Watermark": &f.HighWatermark, "Wadi-Log-Start-Offset": &f.LogStartOffset,
-	} {
+	headers := map[string]*int64{"Wadi-Next-Offset": &stated}
+	if q.Until > 0 && res.header.Get("Wadi-High-Watermark") == "" {
+		f.HighWatermark = q.Until
+	} else {
+		headers["Wadi-High-Watermark"], headers["Wadi-Log-Start-Offset"] = &f.HighWatermark, &f.LogStartOffset
+	}
+	for name, p := range headers {
 		if *p, err = strconv.ParseInt(res.header.Get(name), 10, 64); err != nil {
 			return nil, fmt.Errorf("answer with %s: %q", name, res.header.Get(name))
 		}
 	}
 	f.NextOffset = q.Offset
-	if err := f.read(res.body); err != nil {
+	err = f.read(res.body)
+	if q.Until > 0 {
+		f.cut(q.Until)
+	}
+	if err != nil {
 		return f, err
 	}
 	if f.Len() == 0 && stated != q.Offset {
@@ -160,6 +172,8 @@ func (q Fetch) request(format Format) (request, error) {
 		return request{}, invalidArgument("offset %d is below 0", q.Offset)
 	case size < 1 || size > FetchBytesMax:
 		return request{}, invalidArgument("a fetch of %d bytes is not between 1 and %d", size, FetchBytesMax)
+	case q.Until < 0 || q.Until > 0 && q.Until < q.Offset:
+		return request{}, invalidArgument("a range that ends at %d does not begin at %d", q.Until, q.Offset)
 	case q.Wait < 0 || q.Wait > fetchWaitMax:
 		return request{}, invalidArgument("a wait of %s is not between 0 and %s", q.Wait, fetchWaitMax)
 	}
@@ -173,6 +187,9 @@ func (q Fetch) request(format Format) (request, error) {
 	if q.Wait > 0 {
 		query.Set("max_wait_ms", strconv.FormatInt(q.Wait.Milliseconds(), 10))
 		query.Set("min_bytes", "1")
+	}
+	if q.Until > 0 {
+		query.Set("until", strconv.FormatInt(q.Until, 10))
 	}
 	r := request{
 		method: http.MethodGet, path: partitionPath(q.Topic, q.Partition, "records"), key: partitionKey(q.Topic, q.Partition),

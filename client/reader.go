@@ -7,6 +7,7 @@ import (
 	"iter"
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -47,7 +48,25 @@ type ReaderConfig struct {
 	// Requests is how many partitions are read at a time if there is a To; 8 by
 	// default. Without, it is all of them.
 	Requests int
+	// Direct reads from the bucket itself what it can, by URLs that a node gives
+	// out: old records that lie in objects of their topic alone. The rest comes
+	// from nodes as ever, and the records are the same. It needs a To. For each
+	// partition that is read up to 16 MiB are under way or wait.
+	Direct bool
+	// Fallback, if not nil, is called with the reason when records that should
+	// come from the bucket are fetched from a node after all. It must be safe for
+	// concurrent use.
+	Fallback func(error)
+	// ClosedRanges asks for ranges that end at a To or at a multiple of 65,536, the
+	// same in each replay, so that a proxy that keeps their answers, which never
+	// change, serves all replays but the first. It needs a To. Records that were
+	// trimmed, or a topic that was made anew, may be answered from there for an hour.
+	ClosedRanges bool
 }
+
+// closedRangeLen is the number of offsets after which closed ranges end. The
+// answers of different readers come together again there, wherever they began.
+const closedRangeLen = 1 << 16
 
 // Validate tells what is wrong with a ReaderConfig.
 func (cfg ReaderConfig) Validate() error {
@@ -59,8 +78,13 @@ func (cfg ReaderConfig) Validate() error {
 		return errors.New("time to Wait is not between 0 and 30 s")
 	case cfg.Requests < 1 || cfg.Requests > followMax:
 		return errors.New("number of Requests is not between 1 and 1024")
+	case cfg.ClosedRanges && cfg.To.kind == positionNone:
+		return errors.New("ClosedRanges need a To")
 	case cfg.From.kind == positionOffset && cfg.From.offset < 0 || cfg.To.kind == positionOffset && cfg.To.offset < 0:
 		return errors.New("an offset is below 0")
+	}
+	if cfg.Direct && cfg.To.kind == positionNone {
+		return errors.New("reading that is Direct needs a To")
 	}
 	for i, partition := range cfg.Partitions {
 		for _, other := range cfg.Partitions[:i] {
@@ -89,6 +113,7 @@ type Reader struct {
 	client *Client
 	cfg    ReaderConfig
 	ranges []*readRange // nil until reading begins
+	direct atomic.Int64 // records that came from the bucket
 }
 
 // readRange is what is left of one partition: [next, to).
@@ -116,6 +141,10 @@ func (r *Reader) Offset(partition int32) (int64, bool) {
 	}
 	return 0, false
 }
+
+// DirectRecords is how many records were read from the bucket itself, among them
+// some that no loop was given yet.
+func (r *Reader) DirectRecords() int64 { return r.direct.Load() }
 
 // Records walks the records, those of one partition in order and those of
 // different ones in any, until all partitions have ended, ctx ends, or there is
@@ -275,37 +304,58 @@ func (r *Reader) readAhead(ctx context.Context, one *readRange, answers chan<- r
 			return false
 		}
 	}
+	next := one.next
+	if r.cfg.Direct {
+		var more bool
+		if next, more = r.readDirect(ctx, one, next, hand); !more {
+			return
+		}
+	}
+	r.readNode(ctx, one, next, one.to, hand)
+}
+
+// readNode reads a partition from next up to to from a node. It returns where it
+// has come to, and whether that is the end.
+func (r *Reader) readNode(ctx context.Context, one *readRange, next, to int64, hand handFetched) (int64, bool) {
 	lastRecord := time.Now()
-	for next, to := one.next, one.to; next < to; {
-		f, err := r.client.fetch(ctx, Fetch{
-			Topic: r.cfg.Topic, Partition: one.partition, Offset: next, Bytes: r.cfg.FetchBytes, Wait: r.cfg.Wait,
-		}, retryableFetch)
+	for next < to {
+		q := Fetch{Topic: r.cfg.Topic, Partition: one.partition, Offset: next, Bytes: r.cfg.FetchBytes, Wait: r.cfg.Wait}
+		if r.cfg.ClosedRanges {
+			q.Until = min(to, next-next%closedRangeLen+closedRangeLen)
+		}
+		f, err := r.client.fetch(ctx, q, retryableFetch)
 		if f != nil {
 			f.cut(to)
 			next = f.NextOffset
 		}
 		if err != nil {
 			if ctx.Err() == nil {
-				hand(f, fmt.Errorf("topic %s partition %d at offset %d: %w", r.cfg.Topic, one.partition, next, explainRange(err)))
+				hand(f, r.failedAt(one, next, err))
 			}
-			return
+			return next, false
 		}
 		if f.Len() > 0 {
 			lastRecord = time.Now()
 			if !hand(f, nil) {
-				return
+				return next, false
 			}
 			continue
 		}
 		if idle := time.Since(lastRecord); f.HighWatermark > next && idle > r.stallTimeout() {
 			hand(nil, fmt.Errorf("topic %s partition %d at offset %d: no record for %s, though the partition goes on to %d",
 				r.cfg.Topic, one.partition, next, idle.Round(time.Second), f.HighWatermark))
-			return
+			return next, false
 		}
 		if !sleep(ctx, emptyPause) {
-			return
+			return next, false
 		}
 	}
+	return next, true
+}
+
+// failedAt says where reading failed.
+func (r *Reader) failedAt(one *readRange, next int64, err error) error {
+	return fmt.Errorf("topic %s partition %d at offset %d: %w", r.cfg.Topic, one.partition, next, explainRange(err))
 }
 
 // retryableFetch leaves out what a consumer wants to hear of: where it is there

@@ -65,6 +65,11 @@ type Config struct {
 	// FetchWaitMax bounds max_wait_ms.
 	FetchWaitMax time.Duration
 
+	// ManifestRanges is max_ranges where a manifest's request does not give it;
+	// ManifestRangesMax bounds it.
+	ManifestRanges    int
+	ManifestRangesMax int
+
 	// SessionTimeout is the session timeout of a group's member that does not
 	// give one.
 	SessionTimeout time.Duration
@@ -169,6 +174,8 @@ func DefaultConfig() Config {
 		FetchParallel:        8,
 		FetchBodyBytesMax:    512 << 10,
 		FetchWaitMax:         30 * time.Second,
+		ManifestRanges:       1000,
+		ManifestRangesMax:    10_000,
 		SessionTimeout:       30 * time.Second,
 		PollPartitionsMax:    10_000,
 		PollBodyBytesMax:     4 << 20,
@@ -229,6 +236,8 @@ func (c Config) Validate() error {
 		{"FetchParallel", int64(c.FetchParallel)},
 		{"FetchBodyBytesMax", c.FetchBodyBytesMax},
 		{"FetchWaitMax", int64(c.FetchWaitMax)},
+		{"ManifestRanges", int64(c.ManifestRanges)},
+		{"ManifestRangesMax", int64(c.ManifestRangesMax)},
 		{"SessionTimeout", int64(c.SessionTimeout)},
 		{"PollPartitionsMax", int64(c.PollPartitionsMax)},
 		{"PollBodyBytesMax", c.PollBodyBytesMax},
@@ -266,6 +275,7 @@ func (c Config) Validate() error {
 	}{
 		{"DefaultPartitions", "PartitionsMax", int64(c.DefaultPartitions), int64(c.PartitionsMax)},
 		{"FetchBytes", "FetchBytesMax", int64(c.FetchBytes), int64(c.FetchBytesMax)},
+		{"ManifestRanges", "ManifestRangesMax", int64(c.ManifestRanges), int64(c.ManifestRangesMax)},
 		{"DecompressedBytesMax", "DecodingBytesMax", int64(c.DecompressedBytesMax), c.DecodingBytesMax},
 		{"PageSize", "PageSizeMax", int64(c.PageSize), int64(c.PageSizeMax)},
 	}

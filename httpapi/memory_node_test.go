@@ -14,6 +14,7 @@ import (
 	"github.com/wadilog/wadi/ingest"
 	"github.com/wadilog/wadi/internal/keyhash"
 	"github.com/wadilog/wadi/internal/recordbatch"
+	"github.com/wadilog/wadi/internal/segment"
 	"github.com/wadilog/wadi/reader"
 )
 
@@ -474,6 +475,43 @@ func (m *memoryNode) Bounds(_ context.Context, tp catalog.TopicPartition) (reade
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.bounds(tp)
+}
+
+// Manifest is of a range for each batch; every third is not for others to read,
+// and of the others every second has a URL.
+func (m *memoryNode) Manifest(_ context.Context, q reader.ManifestQuery) (reader.Manifest, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	bounds, err := m.bounds(q.Partition)
+	if err != nil {
+		return reader.Manifest{}, err
+	}
+	from := q.From
+	if from == reader.FromStart {
+		from = bounds.Start
+	}
+	if from < bounds.Start || from > bounds.End {
+		return reader.Manifest{}, &reader.OutOfRangeError{Offset: from, Bounds: bounds}
+	}
+	out := reader.Manifest{NextOffset: from, HighWatermark: bounds.End, LogStart: bounds.Start}
+	end := min(q.To, bounds.End)
+	for i, b := range m.stored[q.Partition] {
+		next := b.base + catalog.Offset(b.count)
+		if from >= end || next <= from || b.base >= end || len(out.Ranges) == q.RangesMax {
+			continue
+		}
+		r := reader.Range{Base: b.base, Records: int64(b.count), Len: int64(len(b.data))}
+		if i%3 < 2 {
+			r.Stored = &reader.StoredRange{Key: "segments/0a/01ARZ3NDEKTSV4RRFFQ69G5F0A.seg", Pos: segment.Pos(100 * i), CRC: uint32(i)}
+		}
+		if i%3 == 1 {
+			r.Stored.Blocks = []reader.StoredBlock{{CRC: 1 << 31, Base: b.base}, {FirstBatch: -1}}
+			r.Stored.URL, r.Stored.Expires = "http://store/bucket/key?X-Amz-Expires=900&X-Amz-Signature=ab", time.UnixMilli(1700000000000)
+		}
+		out.Ranges = append(out.Ranges, r)
+		out.NextOffset = min(next, end)
+	}
+	return out, nil
 }
 
 func (m *memoryNode) OffsetAtTime(_ context.Context, tp catalog.TopicPartition, ms int64) (catalog.Offset, int64, bool, error) {

@@ -368,7 +368,7 @@ func (d *apiDocument) checkBody(op docOperation, e *observed) []error {
 // well-formed by their schemas: what goes together is said in words only.
 var beyondSchemas = []string{
 	"values_only needs Accept", "Last-Event-ID needs Accept", "has no meaning for a stream",
-	"offset is needed", "until needs a numeric offset", "must not be below offset", "must not be over max_bytes",
+	"offset is needed", "until needs a numeric offset", "must not be below offset", "must not be below from", "must not be over max_bytes",
 	"parameter key is not known here", "parameter key_field is not known here", // not with this media type
 	"line 1 ", "line 2 ", // of NDJSON with key_field
 	"is not the partition in the path", "names a partition that is named before",

@@ -40,6 +40,7 @@ type Fetcher interface {
 	Fetch(ctx context.Context, q reader.Query) (reader.Fetched, error)
 	Bounds(ctx context.Context, tp catalog.TopicPartition) (reader.Bounds, error)
 	OffsetAtTime(ctx context.Context, tp catalog.TopicPartition, ms int64) (catalog.Offset, int64, bool, error)
+	Manifest(ctx context.Context, q reader.ManifestQuery) (reader.Manifest, error)
 	// Await waits for some of several partitions, as a Fetch does for one.
 	Await(ctx context.Context, positions []catalog.PartitionOffset, minBytes int64, maxWait time.Duration) error
 }
@@ -170,6 +171,7 @@ func (s *Server) routes(metrics http.Handler) chi.Router {
 	r.Get("/v1/topics/{topic}/partitions/{partition}/records", s.handle(s.fetch))
 	r.Delete("/v1/topics/{topic}/partitions/{partition}/records", s.handle(s.trim))
 	r.Get("/v1/topics/{topic}/partitions/{partition}/offsets", s.handle(s.offsets))
+	r.Get("/v1/topics/{topic}/partitions/{partition}/manifest", s.handle(s.manifest))
 	r.Get("/v1/topics/{topic}/partitions/{partition}/fence", s.handle(s.getFence))
 	r.Put("/v1/topics/{topic}/partitions/{partition}/fence", s.handleBody(s.setFence))
 	r.Post(fetchPath, s.handleBody(s.fetchMany))

@@ -38,6 +38,8 @@ type nginxConf struct {
 	ErrorLog  string
 	AccessLog string
 	TempDir   string
+	CacheDir  string // for answers to closed ranges
+	CacheSize string
 	Workers   string
 	Listen    string
 	Servers   []string // host:port; not empty
@@ -92,6 +94,8 @@ func StartNginx(ctx context.Context, dir, listen string, servers ...string) (*Ng
 		ErrorLog:  filepath.Join(dir, "error.log"),
 		AccessLog: filepath.Join(dir, "access.log"),
 		TempDir:   filepath.Join(dir, "tmp"),
+		CacheDir:  filepath.Join(dir, "cache"),
+		CacheSize: "1g",
 		Workers:   "2",
 		Servers:   servers,
 	}

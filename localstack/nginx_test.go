@@ -26,7 +26,7 @@ var update = flag.Bool("update", false, "write what is generated anew: deploy/ng
 func TestNginxExample(t *testing.T) {
 	var want bytes.Buffer
 	if err := (nginxConf{
-		PIDFile: "/tmp/nginx.pid", ErrorLog: "stderr", AccessLog: "/dev/stdout", TempDir: "/tmp",
+		PIDFile: "/tmp/nginx.pid", ErrorLog: "stderr", AccessLog: "/dev/stdout", TempDir: "/tmp", CacheDir: "/tmp/cache", CacheSize: "10g",
 		Workers: "auto", Listen: "8080", Servers: []string{"node-1:8080", "node-2:8080", "node-3:8080"}, Version: "1",
 	}).write(&want); err != nil {
 		t.Fatal(err)

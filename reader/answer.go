@@ -21,6 +21,7 @@ type answer struct {
 	bytes   int
 	records int64
 	full    bool
+	lane    laneKind // of the last of batches
 }
 
 func newAnswer(q Query, end catalog.Offset, bytesMax int) *answer {
@@ -84,6 +85,7 @@ func (a *answer) take(p *piece, data []byte, own bool) error {
 	if len(ends) == 0 {
 		return nil
 	}
+	a.lane = p.sources[0].lane
 	data = data[from:to:to]
 	if !own {
 		// One copy of the lot, which nothing clears first.

@@ -201,8 +201,8 @@ func TestReserveForALargeFirstBatch(t *testing.T) {
 				asked = append(asked, n)
 				r.loader.mu.Lock()
 				defer r.loader.mu.Unlock()
-				if r.loader.bytes != 0 {
-					t.Errorf("%d bytes of loads are held", r.loader.bytes)
+				if n := r.loader.lanes[live].bytes; n != 0 {
+					t.Errorf("%d bytes of loads are held", n)
 				}
 				return nil
 			}

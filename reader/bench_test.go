@@ -5,7 +5,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/wadilog/wadi/catalog"
+	"github.com/wadilog/wadi/internal/objstore"
 	"github.com/wadilog/wadi/internal/recordbatch"
 )
 
@@ -84,7 +87,7 @@ func BenchmarkTail(b *testing.B) {
 	for range 1000 {
 		l.commit(unit{partition: part(0), batches: [][]recordbatch.Record{batchOf(1024, 1)}})
 	}
-	r := l.reader(func(c *Config) { c.ReadAheadObjects = 0 })
+	r := l.reader(func(c *Config) { c.ReadAheadBytesMax = 0 })
 	defer r.Close()
 	q := Query{Partition: part(0), Offset: l.end(part(0)) - 1, Until: NoUntil, MaxBytes: 1 << 20, MinBytes: 1, MaxWait: time.Second}
 	b.ReportAllocs()
@@ -93,4 +96,57 @@ func BenchmarkTail(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkReplaySlowStore replays one partition from a large object in a store
+// that answers after 20 ms, and then with 80 MB/s on each connection, as S3 does.
+func BenchmarkReplaySlowStore(b *testing.B) {
+	l := newLog(b)
+	u := unit{partition: part(0)}
+	for range 192 {
+		u.batches = append(u.batches, batchOf(1024, make([]int64, 1000)...))
+	}
+	l.commit(u)
+	l.age(time.Hour)
+	for b.Loop() {
+		b.StopTimer()
+		cfg := DefaultConfig()
+		r, err := New(cfg, l.replica, slowBucket{l.mem}, prometheus.NewRegistry())
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+		var bytes, later int64
+		var begun time.Time // reading later bytes, when read-ahead has grown
+		q := Query{Partition: part(0), Until: NoUntil, MaxBytes: 4 << 20}
+		for q.Offset < l.end(q.Partition) {
+			got, err := r.Fetch(context.Background(), q)
+			if err != nil {
+				b.Fatal(err)
+			}
+			for _, batch := range got.Batches {
+				bytes += int64(len(batch))
+				if !begun.IsZero() {
+					later += int64(len(batch))
+				}
+			}
+			if begun.IsZero() && bytes > 64<<20 {
+				begun = time.Now()
+			}
+			q.Offset = got.NextOffset
+		}
+		b.SetBytes(bytes)
+		b.ReportMetric(float64(later)/1e6/time.Since(begun).Seconds(), "MB/s-later")
+		b.StopTimer()
+		r.Close()
+		b.StartTimer()
+	}
+}
+
+// slowBucket answers as a store far away does.
+type slowBucket struct{ bucket }
+
+func (s slowBucket) GetRange(ctx context.Context, key string, pos, length int64) (objstore.Object, error) {
+	time.Sleep(20*time.Millisecond + time.Duration(length)*time.Second/80e6)
+	return s.bucket.GetRange(ctx, key, pos, length)
 }

@@ -1,7 +1,7 @@
 package reader
 
 import (
-	"container/list"
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"sync"
@@ -50,18 +50,24 @@ func (b block) cost() int64 {
 	return n
 }
 
-// blockCache keeps checked blocks.
+// blockCache keeps checked blocks, in three parts. What was loaded for the tail
+// of the log, or written there by this node, and what was loaded for replays is
+// in a ring each, so that neither pushes the other out. What leaves a ring for the
+// second time within a while is read again and again, and goes to the third part;
+// so does what leaves a ring while there is room.
 type blockCache struct {
-	blocks *ristretto.Cache[string, block]
-	recent recentBlocks
+	rings   [laneCount]*ring
+	again   *ristretto.Cache[string, block]
+	left    leftBlocks
+	metrics *metrics
 
-	closing sync.RWMutex // held for reading while blocks is written to
+	closing sync.RWMutex // held for reading while again is written to
 	closed  bool         // guarded by closing
 }
 
-func newBlockCache(cfg Config) (*blockCache, error) {
+func newBlockCache(cfg Config, m *metrics) (*blockCache, error) {
 	const meanBlock = 256 << 10 // bytes; ristretto wants ten counters for each item it may hold
-	blocks, err := ristretto.NewCache(&ristretto.Config[string, block]{
+	again, err := ristretto.NewCache(&ristretto.Config[string, block]{
 		NumCounters: max(1000, 10*cfg.CacheBytes/meanBlock),
 		MaxCost:     cfg.CacheBytes,
 		BufferItems: 64,
@@ -71,25 +77,76 @@ func newBlockCache(cfg Config) (*blockCache, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the block cache: %w", err)
 	}
-	return &blockCache{blocks: blocks, recent: recentBlocks{max: cfg.RecentBytes, index: map[blockKey]*list.Element{}}}, nil
+	return &blockCache{
+		rings:   [laneCount]*ring{live: newRing(cfg.RecentBytes, false), replay: newRing(cfg.ReplayCacheBytes, true)},
+		again:   again,
+		left:    leftBlocks{keys: map[blockKey]struct{}{}},
+		metrics: m,
+	}, nil
 }
 
 func (c *blockCache) get(k blockKey) (block, bool) {
-	if b, ok := c.recent.get(k); ok {
-		return b, true
+	for _, r := range c.rings {
+		if b, ok := r.get(k); ok {
+			return b, true
+		}
 	}
-	return c.blocks.Get(k.encoded())
+	return c.again.Get(k.encoded())
 }
 
-// put keeps b for as long as the caches see fit, not at all after close.
-func (c *blockCache) put(k blockKey, b block) {
+func (c *blockCache) has(k blockKey) bool {
+	_, ok := c.get(k)
+	return ok
+}
+
+// use notes that n bytes of a block were used.
+func (c *blockCache) use(k blockKey, n int64) {
+	for _, r := range c.rings {
+		r.use(k, n)
+	}
+}
+
+// unused is how many bytes were read ahead in a lane that nobody asked for yet.
+func (c *blockCache) unused(k laneKind) int64 {
+	_, unused := c.rings[k].size()
+	return unused
+}
+
+// put keeps blocks that share their memory, with size bytes to be used in them,
+// for as long as the parts see fit; not at all after close.
+func (c *blockCache) put(k laneKind, blocks []*ringBlock, size int64) {
 	c.closing.RLock()
 	defer c.closing.RUnlock()
 	if c.closed {
 		return
 	}
-	c.recent.put(k, b)
-	c.blocks.Set(k.encoded(), b, b.cost())
+	for _, b := range blocks {
+		if b.block.index != nil {
+			// Each fetch from a large object begins with its index, though it is
+			// loaded but once: that it is read again is known.
+			c.again.Set(b.key.encoded(), b.block, b.block.cost())
+		}
+	}
+	for _, gone := range c.rings[k].put(blocks, size) {
+		if gone.ahead {
+			c.metrics.unused.Inc()
+		}
+		if cost := gone.block.cost(); !c.left.add(gone.key) && c.again.RemainingCost() < cost {
+			continue
+		}
+		if gone.entry != nil && len(gone.entry.blocks) > 1 {
+			// It must not keep the memory of the others.
+			gone.block.bytes = bytes.Clone(gone.block.bytes)
+		}
+		c.again.Set(gone.key.encoded(), gone.block, gone.block.cost())
+	}
+	c.show(k)
+}
+
+func (c *blockCache) show(k laneKind) {
+	size, _ := c.rings[k].size()
+	c.metrics.cached.WithLabelValues(k.String()).Set(float64(size))
+	c.metrics.cached.WithLabelValues("again").Set(float64(c.again.MaxCost() - c.again.RemainingCost()))
 }
 
 func (c *blockCache) close() {
@@ -97,52 +154,35 @@ func (c *blockCache) close() {
 	defer c.closing.Unlock()
 	if !c.closed {
 		c.closed = true
-		c.blocks.Close()
+		c.again.Close()
 	}
 }
 
-// recentBlocks keeps the blocks that were put last, up to max bytes. It is a
-// queue: using a block does not keep it longer.
-type recentBlocks struct {
-	max int64
+// leftBlocksMax is how many blocks that left a ring are remembered.
+const leftBlocksMax = 8192
 
+// leftBlocks remembers what left the rings last.
+type leftBlocks struct {
 	mu    sync.Mutex
-	bytes int64                      // guarded by mu
-	order list.List                  // guarded by mu; of *recentBlock, oldest first
-	index map[blockKey]*list.Element // guarded by mu
+	keys  map[blockKey]struct{} // guarded by mu
+	order []blockKey            // guarded by mu; a ring
+	next  int                   // guarded by mu; in order
 }
 
-type recentBlock struct {
-	key   blockKey
-	block block
-	cost  int64
-}
-
-func (r *recentBlocks) get(k blockKey) (block, bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	e, ok := r.index[k]
-	if !ok {
-		return block{}, false
+// add tells whether k was there, and remembers it.
+func (l *leftBlocks) add(k blockKey) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, ok := l.keys[k]; ok {
+		return true
 	}
-	return e.Value.(*recentBlock).block, true
-}
-
-func (r *recentBlocks) put(k blockKey, b block) {
-	cost := b.cost()
-	if cost > r.max {
-		return
+	l.keys[k] = struct{}{}
+	if len(l.order) < leftBlocksMax {
+		l.order = append(l.order, k)
+		return false
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if _, ok := r.index[k]; ok {
-		return
-	}
-	r.index[k] = r.order.PushBack(&recentBlock{key: k, block: b, cost: cost})
-	r.bytes += cost
-	for r.bytes > r.max {
-		oldest := r.order.Remove(r.order.Front()).(*recentBlock)
-		delete(r.index, oldest.key)
-		r.bytes -= oldest.cost
-	}
+	delete(l.keys, l.order[l.next])
+	l.order[l.next] = k
+	l.next = (l.next + 1) % leftBlocksMax
+	return false
 }

@@ -7,29 +7,44 @@ import (
 
 // Config of a reader.
 type Config struct {
-	// CacheBytes bounds the block cache.
+	// CacheBytes bounds the blocks that are kept because they are read again.
 	CacheBytes int64
-	// RecentBytes bounds what was loaded last, which is kept beside the block
-	// cache whatever that one admits: the partitions of one segment are read
-	// at about the same time, by requests that do not know of each other.
+	// RecentBytes bounds what was loaded or written last at the tail of the log.
+	// It is kept whatever else is read: the partitions of one segment are read at
+	// about the same time, by requests that do not know of each other.
 	RecentBytes int64
+	// ReplayCacheBytes bounds what replays loaded last, which is kept apart from
+	// the former so that history does not push the tail out. Half of it is for
+	// what was read ahead and not used yet; without it replays do not read ahead.
+	ReplayCacheBytes int64
 	// WholeObjectBytes is the size up to which an object is loaded whole, so
 	// that one GET serves all its partitions.
 	WholeObjectBytes int64
-	// LoadBytesMax bounds the bytes of all loads under way, and of those done
-	// that the fetch which began them has yet to use. A single load may be
-	// larger; it is then the only one.
-	LoadBytesMax int64
+	// RangeBytesMax bounds one GET for blocks that lie side by side in a large
+	// object. A single block may be larger.
+	RangeBytesMax int64
+	// Live bounds the loads of what was committed lately.
+	Live Lane
+	// Replay bounds the loads of history.
+	Replay Lane
 	// LoadsPerFetch bounds the loads that one fetch has under way.
 	LoadsPerFetch int
 	// FetchBytesMax bounds what one fetch returns, beside its first batch.
 	FetchBytesMax int
-	// ReadAheadObjects is how many objects beyond a fetch are loaded in its
-	// wake, at most, for the next one of a sequential reader; of a large
-	// object, so many pieces of about 1 MiB. 0 is none.
-	ReadAheadObjects int
+	// ReadAheadBytesMax bounds what is loaded beyond a fetch for the next one of
+	// a sequential reader. It begins with the size of a fetch, doubles with each
+	// further one, and is halved where memory is short. 0 is none.
+	ReadAheadBytesMax int64
+	// LiveAge is the journal time for which what was committed is live.
+	LiveAge time.Duration
+	// ReplayAfterBytes is how much is read in sequence before a reader is
+	// taken for a replay though what it reads was committed lately.
+	ReplayAfterBytes int64
 	// DecompressedBytesMax bounds one batch that OffsetAtTime looks into.
 	DecompressedBytesMax int
+	// PresignValidity is how long the URLs of a Manifest are good for; 0 is for
+	// none. It must be below the time for which garbage is kept.
+	PresignValidity time.Duration
 
 	// AttemptsMax is how often a load is tried before it has failed.
 	AttemptsMax int
@@ -46,14 +61,20 @@ type Config struct {
 // DefaultConfig returns the values that production uses.
 func DefaultConfig() Config {
 	return Config{
-		CacheBytes:           96 << 20,
-		RecentBytes:          48 << 20,
+		CacheBytes:           32 << 20,
+		RecentBytes:          32 << 20,
+		ReplayCacheBytes:     64 << 20,
 		WholeObjectBytes:     16 << 20,
-		LoadBytesMax:         64 << 20,
-		LoadsPerFetch:        4,
+		RangeBytesMax:        4 << 20,
+		Live:                 Lane{BytesMax: 24 << 20, LoadsMax: 64},
+		Replay:               Lane{BytesMax: 40 << 20, LoadsMax: 32},
+		LoadsPerFetch:        16,
 		FetchBytesMax:        64 << 20,
-		ReadAheadObjects:     2,
+		ReadAheadBytesMax:    32 << 20,
+		LiveAge:              10 * time.Second,
+		ReplayAfterBytes:     32 << 20,
 		DecompressedBytesMax: 64 << 20,
+		PresignValidity:      15 * time.Minute,
 		AttemptsMax:          3,
 		AttemptTimeout:       3 * time.Second,
 		BytesPerSecondMin:    4 << 20,
@@ -64,12 +85,18 @@ func DefaultConfig() Config {
 // Validate tells what is wrong with c.
 func (c Config) Validate() error {
 	switch {
-	case c.CacheBytes < 1<<20 || c.RecentBytes < 0:
-		return fmt.Errorf("reader: caches of %d and %d bytes; the first needs 1 MiB at least", c.CacheBytes, c.RecentBytes)
-	case c.WholeObjectBytes < 0 || c.LoadBytesMax < 1 || c.LoadsPerFetch < 1 || c.ReadAheadObjects < 0:
-		return fmt.Errorf("reader: loads of %d bytes whole, %d bytes in all, %d for a fetch, %d ahead", c.WholeObjectBytes, c.LoadBytesMax, c.LoadsPerFetch, c.ReadAheadObjects)
+	case c.CacheBytes < 1<<20 || c.RecentBytes < 0 || c.ReplayCacheBytes < 0:
+		return fmt.Errorf("reader: caches of %d, %d and %d bytes; the first needs 1 MiB at least", c.CacheBytes, c.RecentBytes, c.ReplayCacheBytes)
+	case c.WholeObjectBytes < 0 || c.RangeBytesMax < 0 || c.LoadsPerFetch < 1 || c.ReadAheadBytesMax < 0:
+		return fmt.Errorf("reader: loads of %d bytes whole, ranges of %d, %d for a fetch, %d bytes ahead", c.WholeObjectBytes, c.RangeBytesMax, c.LoadsPerFetch, c.ReadAheadBytesMax)
+	case c.Live.BytesMax < 1 || c.Live.LoadsMax < 1 || c.Replay.BytesMax < 1 || c.Replay.LoadsMax < 1:
+		return fmt.Errorf("reader: lanes of %+v and %+v", c.Live, c.Replay)
+	case c.LiveAge < 0 || c.ReplayAfterBytes < 0:
+		return fmt.Errorf("reader: live for %s, replay after %d bytes", c.LiveAge, c.ReplayAfterBytes)
 	case c.FetchBytesMax < 1 || c.DecompressedBytesMax < 1:
 		return fmt.Errorf("reader: fetches of %d bytes, batches of %d", c.FetchBytesMax, c.DecompressedBytesMax)
+	case c.PresignValidity != 0 && (c.PresignValidity < time.Second || c.PresignValidity > 7*24*time.Hour):
+		return fmt.Errorf("reader: URLs that are valid for %s; a second to 7 days, or 0 for none", c.PresignValidity)
 	case c.AttemptsMax < 1 || c.AttemptTimeout <= 0 || c.BytesPerSecondMin < 1 || c.Backoff <= 0:
 		return fmt.Errorf("reader: %d attempts of %s at %d bytes/s, %s apart", c.AttemptsMax, c.AttemptTimeout, c.BytesPerSecondMin, c.Backoff)
 	}

@@ -198,9 +198,10 @@ func (r *Reader) read(ctx context.Context, view *catalog.State, p *catalog.Parti
 		}
 	}
 	a := newAnswer(q, end, bytesMax)
-	depth := r.trails.follow(q.Partition, q.Offset)
+	t := r.trails.follow(q.Partition, q.Offset)
+	r.readAhead(view, p, q.Offset, t.limit(p, q, end), t.last+t.ahead, t)
 	for !a.full && a.next < end {
-		pieces, err := r.plan(ctx, view, p, a.next, a.wanted())
+		pieces, err := r.plan(ctx, view, p, a.next, a.wanted(), t.run)
 		if err == nil {
 			err = r.loader.pieces(ctx, pieces, func(p *piece, data []byte, own bool) error {
 				if err := a.take(p, data, own); err != nil {
@@ -230,11 +231,11 @@ func (r *Reader) read(ctx context.Context, view *catalog.State, p *catalog.Parti
 			return Fetched{}, err
 		}
 	}
-	r.metrics.bytes.Add(float64(a.bytes))
-	if a.next < end && len(a.batches) > 0 {
-		depth = min(depth, r.cfg.ReadAheadObjects)
-		r.readAhead(view, p, a.next, end, depth)
-		r.trails.leave(q.Partition, a.next, max(1, 2*depth))
+	if len(a.batches) > 0 {
+		r.metrics.bytes.WithLabelValues(a.lane.String()).Add(float64(a.bytes))
+	}
+	if a.next < p.End() && len(a.batches) > 0 {
+		r.goOn(view, p, q, a, t)
 	}
 	return Fetched{
 		Batches:       a.batches,
@@ -243,4 +244,12 @@ func (r *Reader) read(ctx context.Context, view *catalog.State, p *catalog.Parti
 		LogStart:      p.LogStart(),
 		Ending:        r.waits.Err() != nil,
 	}, nil
+}
+
+// goOn prepares for the fetch that begins where a ends.
+func (r *Reader) goOn(view *catalog.State, p *catalog.Partition, q Query, a *answer, t trail) {
+	room := r.readAhead(view, p, a.next, t.limit(p, q, a.end), t.ahead, t)
+	next := t.step(int64(a.bytes), r.cfg.ReadAheadBytesMax, room)
+	next.chain = next.chain || a.next >= a.end
+	r.trails.leave(q.Partition, min(a.next, a.end), next)
 }

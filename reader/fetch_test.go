@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/wadilog/wadi/catalog"
 	"github.com/wadilog/wadi/internal/objstore"
-	"github.com/wadilog/wadi/internal/objstore/faultstore"
 	"github.com/wadilog/wadi/internal/recordbatch"
 	"github.com/wadilog/wadi/internal/segment"
 )
@@ -368,125 +366,6 @@ func TestOffsetAtTimeOfABatchBeyondTheLimit(t *testing.T) {
 	}
 }
 
-// reads returns the keys that were read from the store since the last call.
-func (l *log) reads() func() []string {
-	var (
-		mu   sync.Mutex
-		keys []string
-	)
-	l.store.SetHook(func(_, key string) {
-		mu.Lock()
-		defer mu.Unlock()
-		keys = append(keys, key)
-	})
-	return func() []string {
-		synctest.Wait()
-		mu.Lock()
-		defer mu.Unlock()
-		got := keys
-		keys = nil
-		return got
-	}
-}
-
-func TestReadAhead(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := newLog(t)
-		for range 8 {
-			l.commit(small(0, 1))
-		}
-		r := l.reader(func(c *Config) { c.ReadAheadObjects = 2 })
-		reads := l.reads()
-		for i, c := range []struct {
-			offset catalog.Offset
-			want   int // objects read since
-		}{
-			{0, 1}, // nobody knows yet that the reader goes on
-			{1, 2}, // it does: one ahead
-			{2, 2}, // its own was there; two ahead
-			{3, 1},
-			{6, 1}, // not in sequence
-			{7, 1}, // in sequence, but there is nothing after it
-		} {
-			q := query(part(0), c.offset)
-			q.MaxRecords = 1
-			l.check(r, q)
-			if got := reads(); len(got) != c.want {
-				t.Errorf("step %d read %d objects, expected %d: %v", i, len(got), c.want, got)
-			}
-		}
-		l.checkIdle(r)
-	})
-}
-
-func TestReadAheadStopsAtUntil(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := newLog(t)
-		for range 8 {
-			l.commit(small(0, 1))
-		}
-		r := l.reader(func(c *Config) { c.ReadAheadObjects = 4 })
-		reads := l.reads()
-		q := query(part(0), 0)
-		q.MaxRecords, q.Until = 1, 3
-		for ; q.Offset < q.Until; q.Offset++ {
-			l.check(r, q)
-		}
-		if got := reads(); len(got) != 3 {
-			t.Errorf("read %d objects", len(got))
-		}
-	})
-}
-
-func TestReadAheadYieldsToLoads(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := newLog(t)
-		id := l.commit(small(0, 1))
-		l.commit(small(1, 1))
-		o, _ := l.replica.recent.Object(id)
-		next, _ := (&loader{cfg: DefaultConfig()}).wholePiece(o, l.replica.recent.Partition(part(0)).Extents(0, 1)[0])
-		r := l.reader(func(c *Config) { c.LoadBytesMax = 1 })
-		l.store.Add(faultstore.Rule{Times: faultstore.Always, Fault: faultstore.DelayBy(time.Second)})
-		var other sync.WaitGroup
-		other.Go(func() { l.check(r, query(part(1), 0)) })
-		synctest.Wait()
-		if r.loader.ahead(&next.sources[0], 8) {
-			t.Error("read ahead beside a load that takes all of the budget")
-		}
-		other.Wait()
-		if r.loader.ahead(&next.sources[0], 0) {
-			t.Error("read ahead beyond the limit")
-		}
-		if !r.loader.ahead(&next.sources[0], 1) {
-			t.Error("did not read ahead although nothing else is loaded")
-		}
-		l.check(r, query(part(0), 0)) // shares that load
-		if n := l.store.Count(objstore.OpGet); n != 2 {
-			t.Errorf("%d requests, expected 2", n)
-		}
-		synctest.Wait()
-		l.checkIdle(r)
-	})
-}
-
-func TestTrailsAreBounded(t *testing.T) {
-	trails := newTrails()
-	for n := range 3 * trailsMax {
-		trails.leave(part(0), catalog.Offset(n), 1)
-		trails.follow(part(0), catalog.Offset(n-n%2)) // every other one is taken up
-		trails.leave(part(1), 7, 2)                   // the same place again and again
-	}
-	if len(trails.depths) > trailsMax || len(trails.order) > trailsMax {
-		t.Errorf("%d places, %d in order", len(trails.depths), len(trails.order))
-	}
-	if got := trails.follow(part(1), 7); got != 2 {
-		t.Errorf("depth %d", got)
-	}
-	if got := trails.follow(part(1), 7); got != 0 {
-		t.Errorf("depth %d of a place that was taken up", got)
-	}
-}
-
 func TestConfigValidate(t *testing.T) {
 	if err := DefaultConfig().Validate(); err != nil {
 		t.Error(err)
@@ -495,10 +374,15 @@ func TestConfigValidate(t *testing.T) {
 		func(c *Config) { c.CacheBytes = 0 },
 		func(c *Config) { c.RecentBytes = -1 },
 		func(c *Config) { c.WholeObjectBytes = -1 },
-		func(c *Config) { c.LoadBytesMax = 0 },
+		func(c *Config) { c.Live.BytesMax = 0 },
+		func(c *Config) { c.Replay.LoadsMax = 0 },
+		func(c *Config) { c.ReplayCacheBytes = -1 },
+		func(c *Config) { c.RangeBytesMax = -1 },
+		func(c *Config) { c.LiveAge = -1 },
+		func(c *Config) { c.ReplayAfterBytes = -1 },
 		func(c *Config) { c.LoadsPerFetch = 0 },
 		func(c *Config) { c.FetchBytesMax = 0 },
-		func(c *Config) { c.ReadAheadObjects = -1 },
+		func(c *Config) { c.ReadAheadBytesMax = -1 },
 		func(c *Config) { c.DecompressedBytesMax = 0 },
 		func(c *Config) { c.AttemptsMax = 0 },
 		func(c *Config) { c.AttemptTimeout = 0 },

@@ -299,6 +299,14 @@ func (l *log) seal(id catalog.ObjectID, units []unit) (catalog.CommitSegment, *s
 	return e, sealed, built
 }
 
+// age lets journal time go by.
+func (l *log) age(d time.Duration) {
+	l.replica.mu.Lock()
+	defer l.replica.mu.Unlock()
+	l.replica.state.Advance(l.replica.state.Time() + d.Milliseconds())
+	l.replica.showLocked()
+}
+
 func (l *log) trim(tp catalog.TopicPartition, before catalog.Offset) {
 	l.tb.Helper()
 	l.trimUnseen(tp, before)

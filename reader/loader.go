@@ -3,12 +3,10 @@ package reader
 import (
 	"context"
 	"errors"
-	"hash/crc32"
 	"math/rand/v2"
 	"sync"
 	"time"
 
-	"github.com/wadilog/wadi/internal/mutant"
 	"github.com/wadilog/wadi/internal/objstore"
 	"github.com/wadilog/wadi/internal/segment"
 )
@@ -31,46 +29,28 @@ type loader struct {
 	cancel  context.CancelFunc
 	running sync.WaitGroup // of loads
 
-	mu      sync.Mutex
-	flights map[blockKey]*flight // guarded by mu; under way or queued
-	queue   []*flight            // guarded by mu; those that wait for their share, in the order in which they were begun
-	bytes   int64                // guarded by mu; shares given out, of cfg.LoadBytesMax
-	aheads  int                  // guarded by mu; flights that nobody asked for yet
-}
-
-// flight is a load under way, or one that is done and whose block the fetch
-// that began it has yet to use.
-type flight struct {
-	source source
-	done   chan struct{}
-	block  block // as err, set before done is closed
-	err    error
-
-	share  int64 // of loader.bytes
-	ahead  bool  // guarded by loader.mu
-	held   bool  // by the fetch that began it; guarded by loader.mu
-	landed bool  // guarded by loader.mu
-}
-
-func newFlight(s *source, cfg Config) *flight {
-	return &flight{source: *s, done: make(chan struct{}), share: min(s.key.len, cfg.LoadBytesMax)}
+	mu    sync.Mutex
+	lanes [laneCount]*lane // what is in them is guarded by mu
 }
 
 func newLoader(cfg Config, b bucket, m *metrics) (*loader, error) {
-	cache, err := newBlockCache(cfg)
+	cache, err := newBlockCache(cfg, m)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	return &loader{
+	l := &loader{
 		cfg:     cfg,
 		bucket:  b,
 		cache:   cache,
 		metrics: m,
 		ctx:     ctx,
 		cancel:  cancel,
-		flights: map[blockKey]*flight{},
-	}, nil
+	}
+	for k, bounds := range map[laneKind]Lane{live: cfg.Live, replay: cfg.Replay} {
+		l.lanes[k] = &lane{Lane: bounds, flights: map[blockKey]*flight{}, gauges: m.lane(k)}
+	}
+	return l, nil
 }
 
 // close ends the loads under way and waits for them.
@@ -83,7 +63,7 @@ func (l *loader) close() {
 // each calls use with the block of each source in turn, loading some ahead.
 // Sources that are the same should stand side by side.
 func (l *loader) each(ctx context.Context, sources []source, use func(i int, b block) error) error {
-	w := window{loader: l, sources: sources, held: make([]*flight, len(sources))}
+	w := window{loader: l, sources: sources, flights: make([]*flight, len(sources))}
 	defer w.letGo()
 	var current block
 	for i := range sources {
@@ -107,141 +87,137 @@ func (l *loader) one(ctx context.Context, s source) (b block, err error) {
 	return b, err
 }
 
-// window is the sources that one fetch wants, in order, and the loads that it
-// began for them.
-type window struct {
-	*loader
-	sources []source
-	held    []*flight // by source; nil where another's load, or the cache, serves
-	begun   int       // sources that were looked at
-	used    int       // sources before this one are not held any more
-}
-
-// wait returns the block of source i, and begins the loads of those after it.
-func (w *window) wait(ctx context.Context, i int) (block, error) {
-	// Sources that repeat the one before were passed over. They are done with,
-	// and what would be begun for them now would never be let go of.
-	w.begun = max(w.begun, i)
-	for ; w.begun < min(i+w.cfg.LoadsPerFetch, len(w.sources)); w.begun++ {
-		if s := &w.sources[w.begun]; !w.cached(s.key) {
-			if f, began := w.begin(s); began {
-				w.held[w.begun] = f
-			}
-		}
-	}
-	f := w.held[i]
-	if f == nil {
-		if b, ok := w.cache.get(w.sources[i].key); ok {
-			w.metrics.hits.Inc()
-			return b, nil
-		}
-		// Another fetch's load, or the cache has lost it again. A load that
-		// begins now waits for its share behind those begun before it, and
-		// must not wait for what is held here.
-		w.letGo()
-		var began bool
-		if f, began = w.begin(&w.sources[i]); began {
-			w.held[i] = f
-			w.used = min(w.used, i)
-		}
-	}
-	w.metrics.misses.Inc()
-	select {
-	case <-f.done:
-		return f.block, f.err
-	case <-ctx.Done():
-		return block{}, ctx.Err()
-	}
-}
-
-// letGoBefore lets go of what is held for the sources before i.
-func (w *window) letGoBefore(i int) {
-	for ; w.used < i; w.used++ {
-		if f := w.held[w.used]; f != nil {
-			w.release(f)
-			w.held[w.used] = nil
-		}
-	}
-}
-
-func (w *window) letGo() { w.letGoBefore(w.begun) }
-
-func (l *loader) cached(k blockKey) bool {
-	_, ok := l.cache.get(k)
-	return ok
-}
-
-// begin returns the load of a source that is under way, or else begins one,
-// which the caller then holds.
-func (l *loader) begin(s *source) (f *flight, began bool) {
+// begin returns the load of a source that is under way in the lane, or else
+// begins one, which the caller then holds, of group: the source and blocks behind
+// it. It tells how many of these the load that began is for.
+//
+// A load that waits for its turn in another lane is not waited for: whoever waits
+// at the tail must not stand behind replays.
+func (l *loader) begin(k laneKind, group []source) (f *flight, began int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if f, ok := l.flights[s.key]; ok {
-		if f.ahead {
-			// It is asked for now, and no longer counts as read ahead.
-			f.ahead = false
-			l.aheads--
-		}
-		return f, false
+	if f := l.underWay(k, group[0].key); f != nil {
+		f.asked(l.lanes[f.lane], group[0].key)
+		return f, 0
 	}
-	f = newFlight(s, l.cfg)
+	n := 1
+	for n < len(group) && l.underWay(k, group[n].key) == nil {
+		n++
+	}
+	f = newFlight(k, group[:n], l.lanes[k].BytesMax)
 	f.held = true
-	l.flights[s.key] = f
-	l.queue = append(l.queue, f)
-	l.dequeue()
-	return f, true
+	l.enqueue(f)
+	return f, n
 }
 
-// ahead begins to load a source that somebody is likely to ask for, unless
-// that would hold up what is asked for now. It tells whether there is room for
-// more of its kind, of which there may be limit.
-func (l *loader) ahead(s *source, limit int) bool {
-	if l.cached(s.key) {
-		return true
+// underWay returns the load of a source that a lane may wait for. It wants mu held.
+func (l *loader) underWay(k laneKind, key blockKey) *flight {
+	for _, in := range l.lanes {
+		if f, ok := in.flights[key]; ok && (f.lane == k || f.started) {
+			return f
+		}
 	}
+	return nil
+}
+
+// ahead begins to load sources side by side that somebody is likely to ask for,
+// unless that would hold up what is asked for now, or there is no memory to keep
+// them. It tells whether there may be room for more.
+func (l *loader) ahead(k laneKind, group []source) bool {
+	size := spanned(&group[0], &group[len(group)-1])
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if _, ok := l.flights[s.key]; ok {
-		return true
+	in := l.lanes[k]
+	for i := range group {
+		if l.underWay(k, group[i].key) != nil {
+			return true // somebody else was faster
+		}
 	}
-	f := newFlight(s, l.cfg)
-	if l.aheads >= limit || len(l.queue) > 0 || l.bytes+f.share > l.cfg.LoadBytesMax {
+	f := newFlight(k, group, in.BytesMax)
+	if len(in.queue) > 0 || !in.fits(f.share) || in.aheads+l.cache.unused(k)+size > l.aheadMax(k, group[0].kind) {
 		return false
 	}
-	f.ahead = true
-	l.aheads++
-	l.metrics.aheads.Inc()
-	l.flights[s.key] = f
-	l.queue = append(l.queue, f)
-	l.dequeue()
+	for i := range f.parts {
+		f.parts[i].ahead = true
+		in.aheads += f.parts[i].key.len
+		l.metrics.aheads.Inc()
+	}
+	l.enqueue(f)
 	return true
 }
 
+// aheadMax is how many bytes of a kind may be read ahead and not asked for yet, of
+// what the lane's part of the cache holds. Whole objects get less: others pass
+// through them too, and whoever is in front must not push out what those in the
+// rear have yet to read.
+func (l *loader) aheadMax(k laneKind, kind sourceKind) int64 {
+	quarter := l.cache.rings[k].max / 4
+	if kind == wholeObject {
+		return quarter
+	}
+	return 3 * quarter
+}
+
+// needs tells whether a source is neither in the cache nor under way.
+func (l *loader) needs(s *source) bool {
+	if l.cache.has(s.key) {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.underWay(s.lane, s.key) == nil
+}
+
+// enqueue puts a load into its lane. It wants mu held.
+func (l *loader) enqueue(f *flight) {
+	in := l.lanes[f.lane]
+	for i := range f.parts {
+		in.flights[f.parts[i].key] = f
+	}
+	f.queued = time.Now()
+	in.queue = append(in.queue, f)
+	l.dequeue(in)
+}
+
 // dequeue starts the loads whose turn it is. It wants mu held.
-func (l *loader) dequeue() {
-	for len(l.queue) > 0 && l.bytes+l.queue[0].share <= l.cfg.LoadBytesMax {
-		f := l.queue[0]
-		l.queue = l.queue[1:]
-		l.bytes += f.share
+func (l *loader) dequeue(in *lane) {
+	for len(in.queue) > 0 && in.fits(in.queue[0].share) {
+		f := in.queue[0]
+		in.queue = in.queue[1:]
+		in.bytes += f.share
+		in.loads++
+		f.started = true
+		in.gauges.wait.Observe(time.Since(f.queued).Seconds())
 		l.running.Go(func() { l.run(f) })
 	}
+	in.show()
 }
 
 // run carries a load out.
 func (l *loader) run(f *flight) {
-	var ok bool
-	if f.block, ok = l.cache.get(f.source.key); !ok {
-		f.block, f.err = l.load(&f.source)
-		if f.err == nil {
-			l.cache.put(f.source.key, f.block)
+	l.load(f)
+	in := l.lanes[f.lane]
+	var good []*ringBlock
+	size := int64(0)
+	l.mu.Lock()
+	for i := range f.parts {
+		if p := &f.parts[i]; p.err == nil {
+			good = append(good, &ringBlock{key: p.key, block: p.block, ahead: p.ahead})
+			size += p.useful()
 		}
+	}
+	l.mu.Unlock()
+	if len(good) > 0 {
+		l.cache.put(f.lane, good, size)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.flights, f.source.key)
-	if f.ahead {
-		l.aheads--
+	for i := range f.parts {
+		// From here on the cache counts it.
+		f.asked(in, f.parts[i].key)
+		delete(in.flights, f.parts[i].key)
 	}
+	in.loads--
 	f.landed = true
 	close(f.done)
 	l.freeIfUnused(f)
@@ -255,22 +231,55 @@ func (l *loader) release(f *flight) {
 	l.freeIfUnused(f)
 }
 
-// freeIfUnused gives a share back, once. It wants mu held.
+// freeIfUnused gives a share back, and lets others take the place of a load that
+// has ended. It wants mu held.
 func (l *loader) freeIfUnused(f *flight) {
+	in := l.lanes[f.lane]
 	if f.landed && !f.held {
-		l.bytes -= f.share
-		l.dequeue()
+		in.bytes -= f.share
+	}
+	if f.landed {
+		l.dequeue(in)
 	}
 }
 
-// load gets a source from the store, again if that fails in a way that may
-// pass. Its error is the store's, or a *segment.CorruptError.
-func (l *loader) load(s *source) (block, error) {
+// load gets the sources of a flight. Blocks that are damaged must not take those
+// beside them along, so what failed together is then tried apart.
+func (l *loader) load(f *flight) {
+	if l.cached(f.parts) {
+		return
+	}
+	l.loadParts(f.parts)
+	if len(f.parts) == 1 {
+		return
+	}
+	for i := range f.parts {
+		if corrupt := (*segment.CorruptError)(nil); errors.As(f.parts[i].err, &corrupt) {
+			l.loadParts(f.parts[i : i+1])
+		}
+	}
+}
+
+// cached finds all of the parts in the cache, where another load may have put
+// them since this one was begun.
+func (l *loader) cached(parts []loaded) (all bool) {
+	for i := range parts {
+		if parts[i].block, all = l.cache.get(parts[i].key); !all {
+			return false
+		}
+	}
+	return true
+}
+
+// loadParts gets sources that lie side by side from the store in one request,
+// again if that fails in a way that may pass. Their errors are the store's, or
+// a *segment.CorruptError.
+func (l *loader) loadParts(parts []loaded) {
 	pause := l.cfg.Backoff
 	for attempt := 1; ; attempt++ {
-		b, err := l.attempt(s)
+		err := l.attempt(parts)
 		if err == nil || attempt >= l.cfg.AttemptsMax || !mayPass(err) {
-			return b, err
+			return
 		}
 		l.metrics.retries.Inc()
 		if corrupt := (*segment.CorruptError)(nil); errors.As(err, &corrupt) {
@@ -280,7 +289,7 @@ func (l *loader) load(s *source) (block, error) {
 		case <-time.After(pause/2 + rand.N(pause/2+1)):
 			pause *= 2
 		case <-l.ctx.Done():
-			return block{}, err
+			return
 		}
 	}
 }
@@ -295,68 +304,40 @@ func mayPass(err error) bool {
 	return true
 }
 
-// attempt gets a source from the store once, and checks it.
-func (l *loader) attempt(s *source) (block, error) {
-	transfer := time.Duration(float64(s.key.len) / float64(l.cfg.BytesPerSecondMin) * float64(time.Second))
+// attempt gets sources from the store once, and checks them. It returns the
+// first of their errors.
+func (l *loader) attempt(parts []loaded) error {
+	first := &parts[0].source
+	n := spanned(first, &parts[len(parts)-1].source)
+	transfer := time.Duration(float64(n) / float64(l.cfg.BytesPerSecondMin) * float64(time.Second))
 	ctx, cancel := context.WithTimeout(l.ctx, l.cfg.AttemptTimeout+transfer)
 	defer cancel()
-	got, err := s.get(ctx, l.bucket)
+	got, err := first.get(ctx, l.bucket, n)
 	if errors.Is(err, objstore.ErrInvalidRange) {
-		err = damaged(s.objectKey(), s.key.pos, err) // the object is shorter than it was
+		err = damaged(first.objectKey(), first.key.pos, err) // the object is shorter than it was
 	}
-	if err == nil {
-		var b block
-		if b, err = s.check(got.Body); err == nil {
-			return b, nil
+	if err == nil && len(parts) > 1 {
+		if err = checkSize(got.Body, n); err != nil {
+			err = damaged(first.objectKey(), first.key.pos, err)
 		}
 	}
-	if corrupt := (*segment.CorruptError)(nil); errors.As(err, &corrupt) {
+	failed := err
+	rest := got.Body
+	for i := range parts {
+		p := &parts[i]
+		if p.block, p.err = (block{}), err; err == nil {
+			body := rest
+			if len(parts) > 1 {
+				body, rest = rest[:p.key.len:p.key.len], rest[p.key.len:]
+			}
+			p.block, p.err = p.check(body)
+		}
+		if failed == nil {
+			failed = p.err
+		}
+	}
+	if corrupt := (*segment.CorruptError)(nil); errors.As(failed, &corrupt) {
 		l.metrics.corrupt.Inc()
 	}
-	return block{}, err
-}
-
-func (s *source) get(ctx context.Context, b bucket) (objstore.Object, error) {
-	if s.kind == wholeObject {
-		return b.Get(ctx, s.objectKey())
-	}
-	return b.GetRange(ctx, s.objectKey(), int64(s.key.pos), s.key.len)
-}
-
-func (s *source) objectKey() string { return segment.Key(s.key.object) }
-
-// check returns the block that was read, or a *segment.CorruptError.
-func (s *source) check(body []byte) (block, error) {
-	if mutant.On(mutant.SkipReadCRC) {
-		return s.unchecked(body)
-	}
-	if err := checkSize(body, s.key.len); err != nil {
-		return block{}, damaged(s.objectKey(), s.key.pos, err)
-	}
-	pos, err := s.key.pos, error(nil)
-	switch s.kind {
-	case wholeObject:
-		pos, err = checkObject(body, s.indexPos, s.crc)
-	case indexTail:
-		var index *segment.Index
-		if index, err = segment.DecodeIndex(body, s.crc); err == nil {
-			return block{index: index}, nil
-		}
-	case batchRun:
-		err = checkRun(body, s.crc)
-	case indexBlock:
-		err = checkCRC(crc32.Checksum(body, segment.Castagnoli), s.crc)
-	}
-	if err != nil {
-		return block{}, damaged(s.objectKey(), pos, err)
-	}
-	return block{bytes: body}, nil
-}
-
-func (s *source) unchecked(body []byte) (block, error) {
-	if s.kind != indexTail {
-		return block{bytes: body}, nil
-	}
-	index, err := segment.DecodeIndex(body, s.crc)
-	return block{index: index}, err
+	return failed
 }

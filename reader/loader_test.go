@@ -209,13 +209,13 @@ func TestLoadsStayWithinTheirBudget(t *testing.T) {
 			)
 		}
 		const budget = 100_000
-		r := l.reader(func(c *Config) { c.LoadBytesMax, c.RecentBytes = budget, 0 })
+		r := l.reader(func(c *Config) { c.Live.BytesMax, c.RecentBytes = budget, 0 })
 		l.store.Add(faultstore.Rule{Op: objstore.OpGet, Times: faultstore.Always, Fault: faultstore.DelayBy(time.Second)})
 		l.store.SetHook(func(string, string) {
 			r.loader.mu.Lock()
 			defer r.loader.mu.Unlock()
-			if r.loader.bytes > budget {
-				t.Errorf("loads of %d bytes, within %d", r.loader.bytes, budget)
+			if n := r.loader.lanes[live].bytes; n > budget {
+				t.Errorf("loads of %d bytes, within %d", n, budget)
 			}
 		})
 		var all sync.WaitGroup
@@ -233,8 +233,10 @@ func (l *log) checkIdle(r *Reader) {
 	l.tb.Helper()
 	r.loader.mu.Lock()
 	defer r.loader.mu.Unlock()
-	if r.loader.bytes != 0 || len(r.loader.flights) != 0 || len(r.loader.queue) != 0 || r.loader.aheads != 0 {
-		l.tb.Fatalf("idle with %d bytes, %d loads, %d queued, %d ahead", r.loader.bytes, len(r.loader.flights), len(r.loader.queue), r.loader.aheads)
+	for k, in := range r.loader.lanes {
+		if in.bytes != 0 || len(in.flights) != 0 || len(in.queue) != 0 || in.aheads != 0 || in.loads != 0 {
+			l.tb.Fatalf("lane %s is idle with %d bytes, %d sources, %d queued, %d bytes ahead, %d loads", laneKind(k), in.bytes, len(in.flights), len(in.queue), in.aheads, in.loads)
+		}
 	}
 }
 
@@ -247,14 +249,14 @@ func TestWindowsOverTheSameSourcesInOppositeOrder(t *testing.T) {
 		for range 6 {
 			id := l.commit(unit{partition: part(0), batches: [][]recordbatch.Record{batchOf(1000, 1)}})
 			o, _ := l.replica.recent.Object(id)
-			p, _ := (&loader{cfg: DefaultConfig()}).wholePiece(o, l.replica.recent.Partition(part(0)).Extents(0, 1)[0])
+			p, _ := (&loader{cfg: DefaultConfig()}).wholePiece(o, l.replica.recent.Partition(part(0)).Extents(0, 1)[0], live)
 			sources = append(sources, p.sources...)
 		}
 		reversed := append([]source(nil), sources...)
 		for i := range reversed {
 			reversed[i] = sources[len(sources)-1-i]
 		}
-		r := l.reader(func(c *Config) { c.LoadBytesMax, c.RecentBytes, c.CacheBytes = 1, 0, 1<<20 })
+		r := l.reader(func(c *Config) { c.Live.BytesMax, c.RecentBytes, c.CacheBytes = 1, 0, 1<<20 })
 		l.store.Add(faultstore.Rule{Op: objstore.OpGet, Times: faultstore.Always, Fault: faultstore.DelayBy(time.Second)})
 		var all sync.WaitGroup
 		for n := range 6 {
@@ -282,13 +284,13 @@ func TestWindowWhoseSourceTheCacheLost(t *testing.T) {
 			o, _ := l.replica.recent.Object(id)
 			sources = append(sources, source{key: blockKey{object: id, len: o.Size}, kind: wholeObject, crc: o.IndexCRC, indexPos: o.IndexPos})
 		}
-		r := l.reader(func(c *Config) { c.LoadBytesMax, c.LoadsPerFetch, c.RecentBytes = 1, 2, 1<<20 })
-		recent := &r.loader.cache.recent
-		recent.put(sources[1].key, block{bytes: []byte("about to go")})
+		r := l.reader(func(c *Config) { c.Live.BytesMax, c.LoadsPerFetch, c.RecentBytes = 1, 2, 1<<20 })
+		recent := r.loader.cache.rings[live]
+		recent.put([]*ringBlock{{key: sources[1].key, block: block{bytes: []byte("about to go")}}}, 1)
 		used := 0
 		err := r.loader.each(t.Context(), sources, func(i int, b block) error {
 			if i == 0 {
-				recent.put(blockKey{len: 1}, block{bytes: make([]byte, 1<<20)})
+				recent.put([]*ringBlock{{key: blockKey{len: 1}, block: block{bytes: make([]byte, 1<<20)}}}, 1)
 			}
 			if int64(len(b.bytes)) != sources[i].key.len {
 				t.Errorf("source %d has %d bytes", i, len(b.bytes))
@@ -333,25 +335,6 @@ func TestWarmServesWithoutTheStore(t *testing.T) {
 	l.check(r, everything())
 }
 
-func TestRecentBlocksAreBounded(t *testing.T) {
-	l := newLog(t)
-	c := l.reader(func(c *Config) { c.RecentBytes = 100 }).loader.cache
-	key := func(n int64) blockKey { return blockKey{len: n} }
-	for n := range int64(10) {
-		c.recent.put(key(n), block{bytes: make([]byte, 40)})
-		c.recent.put(key(n), block{bytes: make([]byte, 40)}) // again is nothing
-		if c.recent.bytes > 100 {
-			t.Fatalf("%d bytes", c.recent.bytes)
-		}
-	}
-	c.recent.put(key(10), block{bytes: make([]byte, 101)})
-	for n := range int64(11) {
-		if _, ok := c.recent.get(key(n)); ok != (n == 8 || n == 9) {
-			t.Errorf("block %d is there: %v", n, ok)
-		}
-	}
-}
-
 func TestCheckBatchesReturnsTheCRCOfAll(t *testing.T) {
 	var data []byte
 	for i := range 20 {
@@ -382,7 +365,7 @@ func TestWindowOfRepeatedSources(t *testing.T) {
 	}
 	r := l.reader(func(c *Config) { c.LoadsPerFetch, c.RecentBytes = 1, 0 })
 	if err := r.loader.each(t.Context(), sources, func(i int, _ block) error {
-		r.loader.cache.blocks.Clear()
+		r.loader.cache.again.Clear()
 		return nil
 	}); err != nil {
 		t.Fatal(err)

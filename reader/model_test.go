@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -68,9 +69,16 @@ func drawConfig(rt *rapid.T, c *Config) {
 	c.WholeObjectBytes = rapid.SampledFrom([]int64{0, 10_000, 1 << 30}).Draw(rt, "WholeObjectBytes")
 	c.RecentBytes = rapid.SampledFrom([]int64{0, 1 << 20, 64 << 20}).Draw(rt, "RecentBytes")
 	c.CacheBytes = rapid.SampledFrom([]int64{1 << 20, 64 << 20}).Draw(rt, "CacheBytes")
-	c.LoadBytesMax = rapid.SampledFrom([]int64{1, 1 << 20, 64 << 20}).Draw(rt, "LoadBytesMax")
+	c.ReplayCacheBytes = rapid.SampledFrom([]int64{0, 1 << 20, 64 << 20}).Draw(rt, "ReplayCacheBytes")
+	for _, lane := range []*Lane{&c.Live, &c.Replay} {
+		lane.BytesMax = rapid.SampledFrom([]int64{1, 1 << 20, 64 << 20}).Draw(rt, "BytesMax")
+		lane.LoadsMax = rapid.SampledFrom([]int{1, 2, 64}).Draw(rt, "LoadsMax")
+	}
+	c.LiveAge = rapid.SampledFrom([]time.Duration{0, time.Hour}).Draw(rt, "LiveAge")
+	c.ReplayAfterBytes = rapid.SampledFrom([]int64{0, 10_000, 1 << 30}).Draw(rt, "ReplayAfterBytes")
+	c.RangeBytesMax = rapid.SampledFrom([]int64{0, 2 << 20, 64 << 20}).Draw(rt, "RangeBytesMax")
 	c.LoadsPerFetch = rapid.IntRange(1, 4).Draw(rt, "LoadsPerFetch")
-	c.ReadAheadObjects = rapid.IntRange(0, 3).Draw(rt, "ReadAheadObjects")
+	c.ReadAheadBytesMax = rapid.SampledFrom([]int64{0, 1 << 20, 32 << 20}).Draw(rt, "ReadAheadBytesMax")
 }
 
 func drawUnits(rt *rapid.T) []unit {

@@ -11,24 +11,6 @@ import (
 	"github.com/wadilog/wadi/internal/segment"
 )
 
-// sourceKind is how a source is checked.
-type sourceKind uint8
-
-const (
-	wholeObject sourceKind = iota // an object; crc is its IndexCRC
-	indexTail                     // index and footer of an object; crc is its IndexCRC
-	batchRun                      // whole batches; crc is theirs
-	indexBlock                    // a block of a run; crc is what the index says
-)
-
-// source is bytes that are loaded, checked and cached as one.
-type source struct {
-	key      blockKey
-	kind     sourceKind
-	crc      uint32
-	indexPos segment.Pos // of a wholeObject
-}
-
 // piece is a run of whole batches of one partition: an extent, or a part of one.
 type piece struct {
 	object       catalog.ObjectID
@@ -57,8 +39,9 @@ type limit struct {
 const extentsPerPlan = 64
 
 // plan returns the pieces of a partition from the one that holds offset on: as
-// many as the limit may need, one at least.
-func (r *Reader) plan(ctx context.Context, view *catalog.State, p *catalog.Partition, offset catalog.Offset, want limit) ([]piece, error) {
+// many as the limit may need, one at least. The reader has read run bytes in
+// sequence.
+func (r *Reader) plan(ctx context.Context, view *catalog.State, p *catalog.Partition, offset catalog.Offset, want limit, run int64) ([]piece, error) {
 	var (
 		pieces         []piece
 		bytes, records int64
@@ -82,7 +65,8 @@ func (r *Reader) plan(ctx context.Context, view *catalog.State, p *catalog.Parti
 		if !ok {
 			return nil, fmt.Errorf("object %s of a live extent is not in the catalog", x.Object)
 		}
-		if whole, ok := r.loader.wholePiece(o, x); ok {
+		k := r.laneOf(view, p, x, run)
+		if whole, ok := r.loader.wholePiece(o, x, k); ok {
 			if !add(whole) {
 				break
 			}
@@ -91,15 +75,14 @@ func (r *Reader) plan(ctx context.Context, view *catalog.State, p *catalog.Parti
 		if len(pieces) > 0 && bytes >= want.bytes {
 			break // and the index of x need not be loaded
 		}
-		parts, err := r.loader.parts(ctx, o, x)
+		parts, err := r.loader.parts(ctx, o, x, k, offset, want.bytes-bytes)
 		if err != nil {
 			if len(pieces) > 0 {
 				break // what is before x is there
 			}
 			return nil, err
 		}
-		from := sort.Search(len(parts), func(i int) bool { return parts[i].end() > offset })
-		if !add(parts[from:]...) {
+		if !add(parts...) {
 			break
 		}
 	}
@@ -110,34 +93,38 @@ func (r *Reader) plan(ctx context.Context, view *catalog.State, p *catalog.Parti
 }
 
 // wholePiece returns an extent that is loaded with its object or as one range.
-func (l *loader) wholePiece(o catalog.Object, x catalog.Extent) (piece, bool) {
+func (l *loader) wholePiece(o catalog.Object, x catalog.Extent, k laneKind) (piece, bool) {
 	p := piece{object: o.ID, pos: x.Pos, len: x.Len, base: x.Base, records: int64(x.Records), maxTimestamp: x.MaxTimestamp}
 	switch {
 	case o.Size <= l.cfg.WholeObjectBytes:
-		p.sources = []source{{key: blockKey{object: o.ID, len: o.Size}, kind: wholeObject, crc: o.IndexCRC, indexPos: o.IndexPos}}
+		p.sources = []source{{key: blockKey{object: o.ID, len: o.Size}, kind: wholeObject, lane: k, crc: o.IndexCRC, indexPos: o.IndexPos}}
 	case x.Len <= catalog.ExtentCRCLenMax:
-		p.sources = []source{{key: blockKey{object: o.ID, pos: x.Pos, len: x.Len}, kind: batchRun, crc: x.CRC}}
+		p.sources = []source{{key: blockKey{object: o.ID, pos: x.Pos, len: x.Len}, kind: batchRun, lane: k, crc: x.CRC}}
 	default:
 		return piece{}, false
 	}
 	return p, true
 }
 
-func indexSource(o catalog.Object) source {
-	return source{key: blockKey{object: o.ID, pos: o.IndexPos, len: o.Size - int64(o.IndexPos)}, kind: indexTail, crc: o.IndexCRC}
+func indexSource(o catalog.Object, k laneKind) source {
+	return source{key: blockKey{object: o.ID, pos: o.IndexPos, len: o.Size - int64(o.IndexPos)}, kind: indexTail, lane: k, crc: o.IndexCRC}
 }
 
-// parts returns a long extent of a large object as pieces of about a block.
-func (l *loader) parts(ctx context.Context, o catalog.Object, x catalog.Extent) ([]piece, error) {
-	b, err := l.one(ctx, indexSource(o))
+// parts returns what a long extent of a large object has from offset on, about
+// as many bytes as are wanted, as pieces of about a block.
+func (l *loader) parts(ctx context.Context, o catalog.Object, x catalog.Extent, k laneKind, offset catalog.Offset, wanted int64) ([]piece, error) {
+	index := indexSource(o, k)
+	b, err := l.one(ctx, index)
 	if err != nil {
 		return nil, err
 	}
-	return partsOf(b.index, o, x)
+	l.cache.use(index.key, index.key.len)
+	return partsOf(b.index, o, x, k, offset, wanted)
 }
 
-// partsOf cuts an extent where the index knows of a batch that begins there.
-func partsOf(index *segment.Index, o catalog.Object, x catalog.Extent) ([]piece, error) {
+// partsOf cuts an extent where the index knows of a batch that begins there. The
+// first piece holds offset; the pieces end when they have the bytes wanted.
+func partsOf(index *segment.Index, o catalog.Object, x catalog.Extent, k laneKind, offset catalog.Offset, wanted int64) ([]piece, error) {
 	i := sort.Search(len(index.Runs), func(i int) bool { return int64(index.Runs[i].Pos)+index.Runs[i].Len > int64(x.Pos) })
 	if i == len(index.Runs) || x.Pos < index.Runs[i].Pos || int64(x.Pos-index.Runs[i].Pos) > index.Runs[i].Len-x.Len {
 		return nil, damaged(segment.Key(o.ID), x.Pos, errors.New("extent lies in no run of its object"))
@@ -160,16 +147,36 @@ func partsOf(index *segment.Index, o catalog.Object, x catalog.Extent) ([]piece,
 		}
 		parts = append(parts, piece{object: o.ID, pos: run.Pos + segment.Pos(at), base: x.Base + catalog.Offset(before-records)})
 	}
-	cut(from, records)
-	for b := first + 1; b <= last; b++ {
-		if block := &run.Blocks[b]; block.FirstBatch > from && block.FirstBatch < from+x.Len {
-			cut(block.FirstBatch, block.RecordsBefore)
+	begins := func(b int) bool { // whether a piece may begin with block b
+		at := run.Blocks[b].FirstBatch
+		return at > from && at < from+x.Len
+	}
+	// Blocks up to start have no records behind offset before them.
+	start := first + sort.Search(last-first, func(i int) bool {
+		return run.Blocks[first+1+i].RecordsBefore-records > int64(offset-x.Base)
+	})
+	for start > first && !begins(start) {
+		start--
+	}
+	if start == first {
+		cut(from, records)
+	} else {
+		cut(run.Blocks[start].FirstBatch, run.Blocks[start].RecordsBefore)
+	}
+	enough := int64(parts[0].pos-run.Pos) + max(0, min(wanted, x.Len)) // byte of the run
+	closed := false
+	for b := start + 1; b <= last && !closed; b++ {
+		if begins(b) {
+			cut(run.Blocks[b].FirstBatch, run.Blocks[b].RecordsBefore)
+			closed = run.Blocks[b].FirstBatch > enough
 		}
 	}
-	cut(from+x.Len, records+int64(x.Records))
+	if !closed {
+		cut(from+x.Len, records+int64(x.Records))
+	}
 	parts = parts[:len(parts)-1]
 	for i := range parts {
-		if err := parts[i].addBlocks(run, o); err != nil {
+		if err := parts[i].addBlocks(run, o, k); err != nil {
 			return nil, err
 		}
 	}
@@ -177,7 +184,7 @@ func partsOf(index *segment.Index, o catalog.Object, x catalog.Extent) ([]piece,
 }
 
 // addBlocks fills in the blocks of run that the piece lies in.
-func (p *piece) addBlocks(run *segment.IndexRun, o catalog.Object) error {
+func (p *piece) addBlocks(run *segment.IndexRun, o catalog.Object, k laneKind) error {
 	first, last, err := run.BlocksFor(p.pos, p.len)
 	if err == nil && p.records < 1 {
 		err = fmt.Errorf("extent and index disagree by %d records", 1-p.records)
@@ -188,7 +195,7 @@ func (p *piece) addBlocks(run *segment.IndexRun, o catalog.Object) error {
 	p.maxTimestamp = run.Blocks[first].MaxTimestamp
 	for b := first; b <= last; b++ {
 		pos, n := run.BlockRange(b)
-		p.sources = append(p.sources, source{key: blockKey{object: o.ID, pos: pos, len: n}, kind: indexBlock, crc: run.Blocks[b].CRC})
+		p.sources = append(p.sources, source{key: blockKey{object: o.ID, pos: pos, len: n}, kind: indexBlock, lane: k, crc: run.Blocks[b].CRC})
 		// The piece ends before the first batch of its last block, unless
 		// that is the extent's own last one.
 		p.maxTimestamp = max(p.maxTimestamp, run.Blocks[b].MaxTimestamp)
@@ -217,6 +224,7 @@ func (l *loader) pieces(ctx context.Context, pieces []piece, use func(p *piece, 
 		if from < 0 || to < from || int64(to) > int64(len(b.bytes)) {
 			return p.damaged(p.pos, errors.New("extent lies outside of its object"))
 		}
+		l.cache.use(sources[i].key, int64(to-from))
 		if sources[i].kind != indexBlock {
 			return use(p, b.bytes[from:to:to], false)
 		}

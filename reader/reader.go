@@ -31,6 +31,9 @@ type Reader struct {
 	trails  *trails
 	metrics *metrics
 
+	presigner  objstore.Presigner // nil if the store has none
+	soleTopics *soleTopics
+
 	waits    context.Context // ends with EndWaits
 	endWaits context.CancelFunc
 }
@@ -51,13 +54,18 @@ func New(cfg Config, c replica, b bucket, reg prometheus.Registerer) (*Reader, e
 	if err != nil {
 		return nil, err
 	}
+	presigner, _ := objstore.PresignerOf(b)
 	waits, endWaits := context.WithCancel(context.Background())
 	return &Reader{
-		cfg:      cfg,
-		catalog:  c,
-		loader:   l,
-		trails:   newTrails(),
-		metrics:  m,
+		cfg:     cfg,
+		catalog: c,
+		loader:  l,
+		trails:  newTrails(),
+		metrics: m,
+
+		presigner:  presigner,
+		soleTopics: newSoleTopics(),
+
 		waits:    waits,
 		endWaits: endWaits,
 	}, nil
@@ -80,7 +88,7 @@ func (r *Reader) Close() {
 // nothing.
 func (r *Reader) Warm(id catalog.ObjectID, body []byte) {
 	if size := int64(len(body)); size <= r.cfg.WholeObjectBytes {
-		r.loader.cache.put(blockKey{object: id, len: size}, block{bytes: body})
+		r.loader.cache.put(live, []*ringBlock{{key: blockKey{object: id, len: size}, block: block{bytes: body}}}, size)
 	}
 }
 

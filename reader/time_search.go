@@ -44,7 +44,7 @@ func (r *Reader) searchTime(ctx context.Context, view *catalog.State, p *catalog
 	x, ok := p.ExtentAtTime(search.ms)
 	for ok {
 		if x.MaxTimestamp >= search.ms {
-			if err := r.searchExtent(ctx, view, x, search); err != nil || search.found {
+			if err := r.searchExtent(ctx, view, p, x, search); err != nil || search.found {
 				return err
 			}
 			// All that is late enough lies below the log start. That can be so
@@ -58,15 +58,16 @@ func (r *Reader) searchTime(ctx context.Context, view *catalog.State, p *catalog
 	return nil
 }
 
-func (r *Reader) searchExtent(ctx context.Context, view *catalog.State, x catalog.Extent, search *timeSearch) error {
+func (r *Reader) searchExtent(ctx context.Context, view *catalog.State, p *catalog.Partition, x catalog.Extent, search *timeSearch) error {
 	o, ok := view.Object(x.Object)
 	if !ok {
 		return fmt.Errorf("object %s of a live extent is not in the catalog", x.Object)
 	}
+	k := r.laneOf(view, p, x, 0)
 	pieces := make([]piece, 1)
-	if pieces[0], ok = r.loader.wholePiece(o, x); !ok {
+	if pieces[0], ok = r.loader.wholePiece(o, x, k); !ok {
 		var err error
-		if pieces, err = r.loader.parts(ctx, o, x); err != nil {
+		if pieces, err = r.loader.parts(ctx, o, x, k, x.Base, x.Len); err != nil {
 			return err
 		}
 	}

@@ -27,9 +27,11 @@ type consumeFlags struct {
 	from         string
 	to           string
 	follow       bool
+	direct       bool
 	format       string
 	count        int64
 	fetchBytes   int64
+	closed       bool
 	retryTimeout time.Duration
 	check        bool
 	quiet        bool
@@ -52,6 +54,10 @@ With --group it is a member of a consumer group: it prints what the group gives
 it, of several topics if need be, commits what it has printed, and goes on until
 it is interrupted. --from then says where to begin in a partition in which the
 group has committed nothing.
+
+With --direct it reads from the bucket itself what lies in objects of this topic
+alone, by URLs that a node gives out, and the rest through nodes. What it prints
+is the same.
 
 --format is value, json, or a template of %p partition, %o offset, %t timestamp
 in ms, %k key, %v value, %h headers, %% percent, \n and \t.`,
@@ -77,9 +83,11 @@ in ms, %k key, %v value, %h headers, %% percent, \n and \t.`,
 	flags.StringVar(&f.from, "from", "earliest", "begin at this `position`")
 	flags.StringVar(&f.to, "to", "", "end before this `position` (default end; none with --follow)")
 	flags.BoolVarP(&f.follow, "follow", "f", false, "go on with what comes")
+	flags.BoolVar(&f.direct, "direct", false, "read from the bucket itself where possible")
 	flags.StringVar(&f.format, "format", "value", "value, json or a template")
 	flags.Int64VarP(&f.count, "count", "n", -1, "end after this many `records`")
 	bytesFlag(flags, &f.fetchBytes, "fetch-bytes", 4<<20, "bytes asked for in one request")
+	flags.BoolVar(&f.closed, "closed-ranges", false, "ask for ranges that are the same in each replay, so that a caching proxy serves all but the first")
 	flags.DurationVar(&f.retryTimeout, "retry-timeout", 2*time.Minute, "give up after this long without progress")
 	flags.BoolVar(&f.check, "check", false, "print no records but a checksum over them, to compare with that of produce")
 	f.groups.add(flags)
@@ -103,6 +111,12 @@ func (f *consumeFlags) run(ctx context.Context, env *environment, topic string) 
 	}
 	if f.check && f.follow && f.to == "" && f.count < 0 {
 		return usagef("--check needs an end: --to or -n")
+	}
+	if f.direct && f.follow && f.to == "" {
+		return usagef("--direct needs an end: it reads history, and --follow what comes")
+	}
+	if f.closed && f.follow && f.to == "" {
+		return usagef("--closed-ranges needs an end: --to")
 	}
 	now := time.Now()
 	from, err := parsePosition(f.from, now)
@@ -147,7 +161,7 @@ func (f *consumeFlags) run(ctx context.Context, env *environment, topic string) 
 		limit = f.count
 	}
 	reader := &consumer{
-		topic: topic, fetchBytes: f.fetchBytes, parallel: consumeParallel, format: format, limit: limit,
+		topic: topic, fetchBytes: f.fetchBytes, closed: f.closed, parallel: consumeParallel, format: format, limit: limit, direct: f.direct,
 	}
 	if f.follow {
 		reader.parallel = max(len(partitions), 1)
@@ -170,6 +184,7 @@ func (f *consumeFlags) run(ctx context.Context, env *environment, topic string) 
 	shown.errTTY = env.errTTY && !env.outTTY && !f.quiet
 	bar := startProgress(&shown, topic, total, false, reader.records.Load)
 	reader.client = c.WithRetrier(client.NewRetrier(f.retryTimeout, func(err error) { bar.note("waiting: " + shorten(oneLine(err.Error()), 40)) }))
+	reader.fallback = func(err error) { bar.note("through a node: " + shorten(oneLine(err.Error()), 60)) }
 
 	out := bufio.NewWriterSize(env.out, outputChunk)
 	began := time.Now()
@@ -198,6 +213,9 @@ func (f *consumeFlags) run(ctx context.Context, env *environment, topic string) 
 		n, size := reader.records.Load(), reader.bytes.Load()
 		_, _ = fmt.Fprintf(env.err, "%s records, %s in %.3gs: %s records/s, %s/s\n", humanize.Comma(n), humanize.Bytes(uint64(size)),
 			took, humanize.Comma(int64(float64(n)/took)), humanize.Bytes(uint64(float64(size)/took)))
+	}
+	if f.direct && shown.errTTY {
+		_, _ = fmt.Fprintf(env.err, "%s records came from the bucket itself\n", humanize.Comma(min(reader.fromBucket.Load(), reader.records.Load())))
 	}
 	if reader.digest != nil {
 		return reader.digest.print(env.out)

@@ -31,7 +31,7 @@ func (g *groupFlags) add(flags *pflag.FlagSet) {
 }
 
 // notWithGroup are flags of consume that name what a group decides.
-var notWithGroup = []string{"partition", "to", "follow", "check"}
+var notWithGroup = []string{"partition", "to", "follow", "direct", "check", "closed-ranges"}
 
 // checkGroupFlags finds flags that have no meaning together.
 func (f *consumeFlags) checkGroupFlags(topics []string, changed func(string) bool) error {

@@ -29,10 +29,14 @@ type consumer struct {
 	client     *client.Client
 	topic      string
 	fetchBytes int64
+	closed     bool          // ask for closed ranges, which a proxy may have kept
 	parallel   int           // partitions that are fetched at a time, of those that end
 	format     recordFormat  // nil to print nothing
 	digest     *recordDigest // may be nil
 	limit      int64         // records; unbounded for all
+	direct     bool          // read from the bucket what can be
+	fallback   func(error)   // called when that fails
+	fromBucket atomic.Int64  // records that came from there
 	taken      atomic.Int64  // records claimed of limit
 	records    atomic.Int64  // records handed over
 	bytes      atomic.Int64  // of their keys and values
@@ -94,7 +98,8 @@ func (c *consumer) partition(ctx context.Context, r consumeRange) error {
 		Topic: c.topic, Partitions: []int32{r.partition}, From: client.AtOffset(r.from), FetchBytes: c.fetchBytes,
 	}
 	if r.to != unbounded {
-		cfg.To = client.AtOffset(r.to)
+		cfg.To, cfg.Direct, cfg.Fallback = client.AtOffset(r.to), c.direct, c.fallback
+		cfg.ClosedRanges = c.closed
 	}
 	reader, err := c.client.NewReader(cfg)
 	if err != nil {
@@ -103,6 +108,7 @@ func (c *consumer) partition(ctx context.Context, r consumeRange) error {
 	if c.taken.Load() >= c.limit {
 		return errLimit
 	}
+	defer func() { c.fromBucket.Add(reader.DirectRecords()) }()
 	for got, err := range reader.Fetches(ctx) {
 		if err == nil {
 			err = c.emit(r.partition, got)

@@ -231,9 +231,17 @@ func (o nodeOptions) compactorConfig() tiering.CompactorConfig {
 
 func (o nodeOptions) readerConfig() reader.Config {
 	cfg := reader.DefaultConfig()
-	cfg.RecentBytes = o.CacheBytes / 3
-	cfg.CacheBytes = max(1<<20, o.CacheBytes-cfg.RecentBytes)
-	cfg.LoadBytesMax = o.MemoryLimit / 8
+	cfg.RecentBytes = o.CacheBytes / 4
+	cfg.ReplayCacheBytes = o.CacheBytes / 2
+	cfg.CacheBytes = max(1<<20, o.CacheBytes-cfg.RecentBytes-cfg.ReplayCacheBytes)
+	loads := o.MemoryLimit / 8
+	cfg.Live.BytesMax = loads * 3 / 8
+	cfg.Replay.BytesMax = loads - cfg.Live.BytesMax
+	// A URL must not outlive what it reads.
+	cfg.PresignValidity = min(cfg.PresignValidity, max(time.Second, o.GarbageGrace))
+	if !o.Presign {
+		cfg.PresignValidity = 0
+	}
 	return cfg
 }
 

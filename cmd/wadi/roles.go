@@ -39,6 +39,10 @@ func (noFetcher) OffsetAtTime(context.Context, catalog.TopicPartition, int64) (c
 	return 0, 0, false, reader.ErrNotReader
 }
 
+func (noFetcher) Manifest(context.Context, reader.ManifestQuery) (reader.Manifest, error) {
+	return reader.Manifest{}, reader.ErrNotReader
+}
+
 func (noFetcher) Await(context.Context, []catalog.PartitionOffset, int64, time.Duration) error {
 	return reader.ErrNotReader
 }

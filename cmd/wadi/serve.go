@@ -33,6 +33,7 @@ type nodeOptions struct {
 	Reader               bool          //
 	Tiering              bool          //
 	WAL                  bool          // offer acks=1
+	Presign              bool          // give out URLs of objects
 	MemoryLimit          int64         // bytes that the process should stay below
 	CacheBytes           int64         // of the block cache
 	FlushBytes           int64         // size at which a segment is sealed
@@ -93,6 +94,7 @@ type nodeFlags struct {
 	roles     []string
 	wal       onOff
 	compact   onOff
+	presign   onOff
 	pprof     string
 	logFormat string
 	logLevel  string
@@ -129,6 +131,8 @@ func (f *nodeFlags) define(cmd *cobra.Command, dev bool) {
 	flags.DurationVar(&o.CompactionMinAge, "compaction-min-age", 10*time.Minute, "age from which on records are compacted")
 	bytesFlag(flags, &o.CompactionTarget, "compaction-target", 512<<20, "size of a compacted segment")
 	bytesFlag(flags, &o.CompactionRate, "compaction-rate", 64<<20, "bytes per second that compaction reads at most; an eighth of it while the node is busy")
+	f.presign = true
+	flags.Var(&f.presign, "presign", "give out presigned URLs of objects that hold one topic alone, for direct replay")
 	flags.DurationVar(&o.RequestTimeout, "request-timeout", 30*time.Second, "longest time for one request")
 	flags.DurationVar(&o.IdleTimeout, "idle-timeout", 2*time.Minute, "close a connection that had no request for so long; longer than the load balancer does")
 	flags.IntVar(&o.ConnectionLimit, "connection-limit", 0, "open connections at most (default 8192, or fewer if --memory-limit or ulimit -n is small)")
@@ -150,6 +154,7 @@ func (f *nodeFlags) resolve(dev bool) (nodeOptions, error) {
 	// Only a node that takes records has any use for the buffer.
 	o.WAL = bool(f.wal) && o.Ingest
 	o.Compaction = bool(f.compact) && o.Tiering
+	o.Presign = bool(f.presign)
 	if f.pprof != "off" {
 		o.Pprof = f.pprof
 	}

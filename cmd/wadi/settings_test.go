@@ -47,7 +47,7 @@ func TestSettingsPrecedence(t *testing.T) {
 		t.Fatal(o.err)
 	}
 	want := nodeOptions{
-		Listen: "127.0.0.1:8080", PeerListen: "127.0.0.1:0", Store: "s3://file", Ingest: true, Reader: true,
+		Listen: "127.0.0.1:8080", PeerListen: "127.0.0.1:0", Store: "s3://file", Ingest: true, Reader: true, Presign: true,
 		MemoryLimit: 2 << 30, CacheBytes: 512 << 20, FlushBytes: 3 << 20, FlushInterval: 250 * time.Millisecond, PutBudget: 2.5,
 		AutoCreateTopics: true, AutoCreatePartitions: 1, GarbageGrace: time.Hour,
 		CompactionMinAge: 10 * time.Minute, CompactionTarget: 512 << 20, CompactionRate: 64 << 20, RequestTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, DrainTimeout: 30 * time.Second,
@@ -113,7 +113,7 @@ func TestEveryFlagOfServe(t *testing.T) {
 		"--roles", "tiering,ingest", "--peer-listen", "[::1]:8081", "--advertise", "http://node-1:8081", "--peer-secret", "s", "--memory-limit", "1GB", "--flush-bytes", "4MiB",
 		"--flush-interval", "1s", "--put-budget", "10", "--wal=on", "--auto-create-topics", "--auto-create-partitions", "4", "--log-format", "json",
 		"--log-level", "debug", "--request-timeout", "5s", "--idle-timeout", "11m", "--connection-limit", "77", "--access-log", "--drain-delay", "2s", "--drain-timeout", "6s", "--cache-bytes", "100MB", "--pprof", "127.0.0.1:6060", "--feature-level", "1",
-		"--garbage-grace", "2h", "--compaction=on", "--compaction-min-age", "1m", "--compaction-target", "64MiB", "--compaction-rate", "1MiB")
+		"--garbage-grace", "2h", "--compaction=on", "--compaction-min-age", "1m", "--compaction-target", "64MiB", "--compaction-rate", "1MiB", "--presign=off")
 	if o.status != exitOK {
 		t.Fatal(o.err)
 	}

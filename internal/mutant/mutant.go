@@ -17,6 +17,7 @@ const (
 	SkipKeepClaims       = "keep-claims"         // delete claims with the other old slots
 	SkipKeepNewestSlot   = "keep-newest-slot"    // delete the newest slot with the old ones
 	SkipReadCRC          = "read-crc"            // serve bytes unchecked
+	SkipSoleTopic        = "sole-topic"          // hand out objects that hold bytes of several topics
 	SkipPutChecksum      = "put-checksum"        // upload without a checksum that the store verifies
 	SkipOneBodyPerSlot   = "one-body-per-slot"   // send another body for an unsettled slot
 	SkipConfirm          = "confirm"             // answer from a replica that may be stale

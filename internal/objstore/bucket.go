@@ -19,6 +19,7 @@ const (
 	OpDelete      = "delete"
 	OpListUploads = "list-uploads"
 	OpAbortUpload = "abort-upload"
+	OpPresign     = "presign" // only in errors: it sends no request
 )
 
 // ListPageMax is the most keys that one List returns, as in S3.

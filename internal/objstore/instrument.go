@@ -63,6 +63,9 @@ type instrumentedProber struct {
 	ChecksumProber
 }
 
+// Unwrap returns what is counted.
+func (i *instrumented) Unwrap() Bucket { return i.inner }
+
 // begin starts the clock of a request; the function it returns stops it.
 func (i *instrumented) begin(op string) func(bytes int, err error) {
 	began := time.Now()

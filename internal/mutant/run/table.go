@@ -76,6 +76,7 @@ var table = []row{
 	{mutant.SkipKnownObject, "localstack/soak", "TestSoak", fewWorlds},
 	{mutant.SkipRetained, "localstack/soak", "TestSoak", fewWorlds},
 	{mutant.SkipReadCRC, "reader", "TestFlippedByteIsNeverServed", nil},
+	{mutant.SkipSoleTopic, "reader", "TestSharedObjectIsNeverNamed", nil},
 	{mutant.SkipPutChecksum, "internal/objstore/s3store", "TestCorruptPutIsRefused", nil},
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -37,6 +38,59 @@ func TestSHA256OnMinIO(t *testing.T) {
 	}
 	if _, err := s.PutIfAbsent(t.Context(), "put", nil); !errors.Is(err, objstore.ErrExists) {
 		t.Fatal(err)
+	}
+}
+
+// TestPresignedURL: it reads one object, whole or in part, without credentials.
+func TestPresignedURL(t *testing.T) {
+	s := open(t, minioConfig())
+	if _, err := s.Put(t.Context(), "a/key", []byte("0123456789")); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	signed, err := s.Presign(t.Context(), "a/key", 15*time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left := signed.Expires.Sub(began); left < 15*time.Minute || left > 16*time.Minute {
+		t.Errorf("expires in %s", left)
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	for _, c := range []struct {
+		url, header string
+		status      int
+		body        string
+	}{
+		{signed.URL, "", 200, "0123456789"},
+		{signed.URL, "bytes=2-4", 206, "234"},
+		{strings.Replace(signed.URL, "/key?", "/kez?", 1), "", 403, ""},
+		{strings.Replace(signed.URL, "Expires=900", "Expires=901", 1), "", 403, ""},
+		{strings.Split(signed.URL, "?")[0], "", 403, ""},
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, c.url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.header != "" {
+			r.Header.Set("Range", c.header)
+		}
+		res, err := client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		if err != nil || res.StatusCode != c.status || c.body != "" && string(body) != c.body {
+			t.Errorf("%s %s: %d %q %v", c.url, c.header, res.StatusCode, body, err)
+		}
+	}
+	for _, c := range []struct {
+		key      string
+		validity time.Duration
+	}{{"", time.Minute}, {"a/key", 0}} {
+		if _, err := s.Presign(t.Context(), c.key, c.validity); err == nil {
+			t.Errorf("%q for %s was signed", c.key, c.validity)
+		}
 	}
 }
 

@@ -26,6 +26,7 @@ import (
 type Store struct {
 	cfg       Config
 	client    *s3.Client
+	presigner *s3.PresignClient
 	transport *http.Transport
 	prefix    string // ends with a slash, or is empty
 }
@@ -80,7 +81,7 @@ func New(ctx context.Context, cfg Config) (*Store, error) {
 			o.UsePathStyle = true
 		}
 	})
-	s := &Store{cfg: cfg, client: client, transport: transport}
+	s := &Store{cfg: cfg, client: client, presigner: s3.NewPresignClient(client), transport: transport}
 	if cfg.Prefix != "" {
 		s.prefix = cfg.Prefix + "/"
 	}

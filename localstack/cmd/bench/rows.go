@@ -102,6 +102,12 @@ var nodeRows = []row{
 	{title: "  read from the store per byte", figure: "replay.cold.store_bytes_read", unit: count},
 	{title: "  node CPU, cold cache", figure: "replay.cold.cpu_per_gib", unit: perGiB, goal: atMost(0.7)},
 
+	{title: "live long poll, p50", figure: "live.alone.p50_seconds", unit: milliseconds},
+	{title: "live long poll, p99", figure: "live.alone.p99_seconds", unit: milliseconds},
+	{title: "  beside 10 cold replays, p50", figure: "live.beside.p50_seconds", unit: milliseconds},
+	{title: "  beside 10 cold replays, p99", figure: "live.beside.p99_seconds", unit: milliseconds, goal: atMostOf("2 × without", func(f figures) float64 { return 2 * f.median("live.alone.p99_seconds") })},
+	{title: "  the 10 replays", figure: "live.replays.bytes_per_second", unit: megabytesPerSecond, through: "raw.get.bytes_per_second", load: "live.replays"},
+
 	{title: "idle node, memory", figure: "idle.resident_bytes", unit: mebibytes, goal: atMost(64 << 20)},
 	{title: "idle node, CPU", figure: "idle.cpu", unit: percent, goal: atMost(0.01)},
 	{title: "idle node, store requests", figure: "idle.store_requests_per_second", unit: perSecond, goal: atMost(1)},

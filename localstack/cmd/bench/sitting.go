@@ -101,6 +101,9 @@ func (s *sitting) round(ctx context.Context, number int) (err error) {
 	if err := s.readHalf(ctx, dir, raw); err != nil {
 		return err
 	}
+	if err := s.liveTail(ctx, dir); err != nil {
+		return err
+	}
 	if err := s.severalNodes(ctx, dir); err != nil {
 		return err
 	}

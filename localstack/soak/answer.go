@@ -12,6 +12,9 @@ type Question struct {
 	Offset    int64
 	Until     int64 // end of a closed range, or -1
 	Asked     time.Time
+	// Shared answers hold records of other partitions too, which may leave no room
+	// for those of this one.
+	Shared bool
 }
 
 // Fetched is one record of an answer.
@@ -87,7 +90,7 @@ func (m *Model) Judge(q Question, a Records) bool {
 		m.find("%s: %s/%d from %d up to %d: the bounds are %d and %d", q.Node, q.Topic, q.Partition, q.Offset, a.Next, a.LogStart, a.End)
 		return false
 	}
-	if known := p.ends.asOf(q.Asked); len(a.Records) == 0 && q.Offset < known {
+	if known := p.ends.asOf(q.Asked); len(a.Records) == 0 && q.Offset < known && !q.Shared {
 		m.find("%s: %s/%d has nothing at %d, and its end was %d before", q.Node, q.Topic, q.Partition, q.Offset, known)
 		return false
 	}

@@ -251,11 +251,18 @@ func (c *client) fetchMany(ctx context.Context, qs []Question, wait time.Duratio
 		c.model.Find("%s: fetch of many: %v: %.200s", qs[0].Node, err, r.body)
 		return next, outcomes
 	}
+	filled := 0
+	for _, a := range told.Partitions {
+		if len(a.Records.Records) > 0 {
+			filled++
+		}
+	}
 	for _, a := range append(told.Partitions, told.Failed...) {
 		for i, q := range qs {
 			if q.Topic != a.Topic || q.Partition != a.Partition {
 				continue
 			}
+			q.Shared = filled > 0
 			if a.Problem == nil {
 				next[i], outcomes[i] = c.judge(q, a.Records)
 				continue

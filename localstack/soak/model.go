@@ -35,6 +35,7 @@ type Model struct {
 	topics   map[string][]*topic // by name, in the order in which they came; guarded by mu
 	findings []string            // guarded by mu
 	counts   map[string]int      // guarded by mu
+	taken    int64               // bytes of values that were acknowledged; guarded by mu
 }
 
 // NewModel returns a model of an empty log.
@@ -81,6 +82,13 @@ func (m *Model) Counts() map[string]int {
 		counts[what] = n
 	}
 	return counts
+}
+
+// Taken returns how many bytes of values were acknowledged so far.
+func (m *Model) Taken() int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.taken
 }
 
 // Topic stands for an incarnation towards those who make and delete it.
@@ -215,6 +223,9 @@ func (s *Sent) settle(f fate) {
 		}
 		r.fate = f
 		s.m.counts[f.String()]++
+		if f == promised {
+			s.m.taken += int64(r.size)
+		}
 	}
 }
 
@@ -228,6 +239,7 @@ func (s *Sent) Acked(base int64) {
 		offset := base + int64(i)
 		r.fate = acked
 		m.counts["acknowledged"]++
+		m.taken += int64(r.size)
 		if r.offset != unknown && r.offset != offset {
 			m.find("%s is at %d, and was acknowledged at %d", r, r.offset, offset)
 			continue

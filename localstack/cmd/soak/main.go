@@ -81,7 +81,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 func tell(r *soak.Report, say func(string, ...any)) {
 	say("%v", r.Counts)
 	say("faults: %v", r.Hits)
-	say("bytes of segments in the bucket: %d at the most; %d in the first third after the warm-up, %d in the last", r.Peak, r.First, r.Last)
+	say("bytes of segments in the bucket: %d at the most; %.2f for each byte that may be kept in the first third, %.2f in the last", r.Peak, r.First, r.Last)
 	say("bytes of journal and snapshots: %d at the most", r.CatalogPeak)
 	if r.End != nil {
 		say("at the end: %s", r.End)

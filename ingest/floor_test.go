@@ -24,7 +24,7 @@ func TestSegmentOlderThanTheOrphanFloor(t *testing.T) {
 		n := w.startNode(t)
 		w.faults.SetAfterHook(func(op, key string) {
 			if op == objstore.OpPut && strings.HasPrefix(key, "segments/") {
-				time.Sleep(10 * time.Second) // uploaded, and the answer is on its way
+				time.Sleep(2 * time.Second) // uploaded, and the answer is on its way
 			}
 		})
 		var producing sync.WaitGroup
@@ -40,7 +40,7 @@ func TestSegmentOlderThanTheOrphanFloor(t *testing.T) {
 			})
 			time.Sleep(300 * time.Millisecond) // a segment for each, some of them on their way at once
 			if i == 2 {
-				time.Sleep(3 * time.Second)
+				time.Sleep(300 * time.Millisecond)
 				for node := range 2 { // the second one has the time of the answer to the first
 					if _, err := n.catalog.Propose(t.Context(), catalog.RegisterNode{Node: catalog.NodeID{byte(7 + node)}}); err != nil {
 						t.Error(err)

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -26,17 +27,27 @@ func TestCrashInCollecting(t *testing.T) {
 	c.recover()
 	soon, cancel := context.WithTimeout(c.ctx, settleDeadline)
 	defer cancel()
-	err := eventually(soon, func() error {
-		a := c.loads[0].api.send(soon, http.MethodGet, "/metrics", "", nil)
+	c.awaitMetric(soon, "wadi_collector_garbage_objects", func(n float64) bool { return n == 0 })
+}
+
+// awaitMetric returns when a metric of the node has such a value.
+func (c *crash) awaitMetric(ctx context.Context, name string, ok func(float64) bool) {
+	c.t.Helper()
+	err := eventually(ctx, func() error {
+		a := c.loads[0].api.send(ctx, http.MethodGet, "/metrics", "", nil)
 		for line := range strings.Lines(string(a.body)) {
-			if count, ok := strings.CutPrefix(line, "wadi_collector_garbage_objects "); ok && strings.TrimSpace(count) == "0" {
-				return nil
+			if text, found := strings.CutPrefix(line, name+" "); found {
+				n, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+				if err == nil && ok(n) {
+					return nil
+				}
+				return fmt.Errorf("%s is %s", name, strings.TrimSpace(text))
 			}
 		}
-		return fmt.Errorf("there is garbage yet, or no metrics (status %d)", a.status)
+		return fmt.Errorf("there is no %s (status %d)", name, a.status)
 	})
 	if err != nil {
-		t.Errorf("%v; end of the node's log:\n%s", err, c.node.LogTail())
+		c.t.Errorf("%v; end of the node's log:\n%s", err, c.node.LogTail())
 	}
 }
 

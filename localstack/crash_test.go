@@ -36,6 +36,7 @@ const (
 	bulky                     // and large ones with acks=1, that fill write-ahead files
 	snapshots                 // so much journal that a snapshot is due
 	garbage                   // objects that hold no records any more
+	small                     // extents worth joining
 )
 
 // crashPoints are the failpoints of the product, each with the hits at which
@@ -64,6 +65,11 @@ var crashPoints = map[string]struct {
 	"tiering/after-floor":     {garbage, nil, false},
 	"tiering/before-delete":   {garbage, nil, false},
 	"tiering/after-delete":    {garbage, nil, false},
+	"compaction/after-claim":  {small, nil, false},
+	"compaction/before-index": {small, nil, false},
+	"compaction/after-upload": {small, nil, false},
+	"compaction/before-swap":  {small, nil, false},
+	"compaction/after-swap":   {small, nil, false},
 }
 
 // TestCrashPointsAreAll finds the failpoints in the source: none may be left out.

@@ -87,7 +87,7 @@ func DefaultCompactorConfig() CompactorConfig {
 		BatchesMax:     250_000,
 		BytesPerSecond: 64 << 20,
 		BusyShare:      0.125,
-		LeaseTime:      5 * time.Minute,
+		LeaseTime:      time.Minute,
 		JobTimeout:     12 * time.Hour,
 		RequestTimeout: 30 * time.Second,
 		JobsPerRound:   64,

@@ -1,5 +1,6 @@
-// Package tiering owns the life of a stored segment. At present that is its
-// beginning: the Uploader, which brings sealed segments into the store.
+// Package tiering owns the life of a stored segment: the Uploader brings sealed
+// segments into the store, the Compactor joins them, the Collector takes out what
+// holds no records.
 //
 // # Why a PUT may be sent twice, or land late
 //
@@ -28,10 +29,16 @@
 //     with acks=1 waits for its upload however long the store is away, also when
 //     the store refuses the request: a wrong policy may be mended meanwhile.
 //   - At most InFlightMax PUTs are under way, hedges and abandoned ones included.
+//   - A compacted segment is committed only after it was read back and its records
+//     were found to be those that were read to make it.
 //   - Hedges are at most HedgeShareMax of all PUTs, but for a small burst, so a
 //     store that is slow for everyone does not get twice the load from it.
 //
 // # Goroutines and locks
+//
+// A Compactor runs one job at a time. A job has a goroutine for its lease, one for
+// its upload, and one for each GET, all of which have ended when the job has; what
+// a job holds in memory has named limits in its Config. pace has a lock of its own.
 //
 // Each PUT runs in a goroutine of its own that ends when the bucket returns.
 // Upload cancels them when it returns but does not wait for them, since a driver

@@ -382,20 +382,27 @@ func FuzzDecodeIndex(f *testing.F) {
 		sealed := mustEncode(f, runs)
 		f.Add(sealed.Body[sealed.IndexPos:len(sealed.Body)-FooterLen], int64(sealed.IndexPos))
 	}
+	written, body := write(f, 300, sorted(f, smallRuns()))
+	f.Add(body[written.IndexPos:len(body)-FooterLen], int64(written.IndexPos))
 	f.Fuzz(func(t *testing.T, index []byte, indexPos int64) {
 		if indexPos < 0 {
 			return
 		}
-		x, err := decodeTail(seal(index, Pos(indexPos)), 0)
-		if err != nil {
-			var corrupt *CorruptError
-			if !errors.As(err, &corrupt) {
-				t.Fatalf("%T: %v", err, err)
+		for _, compacted := range []bool{false, true} {
+			tail := appendFooter(slices.Clip(index), Footer{
+				Compacted: compacted, IndexPos: Pos(indexPos), IndexLen: int64(len(index)), IndexCRC: crc32.Checksum(index, Castagnoli),
+			})
+			x, err := decodeTail(tail, 0)
+			if err != nil {
+				var corrupt *CorruptError
+				if !errors.As(err, &corrupt) {
+					t.Fatalf("%T: %v", err, err)
+				}
+				continue
 			}
-			return
-		}
-		if again := appendIndex(nil, x); !bytes.Equal(again, index) || indexLen(x) != len(index) {
-			t.Fatalf("%x decodes to %+v, which encodes to %x", index, x, again)
+			if again := appendIndex(nil, x); !bytes.Equal(again, index) || indexLen(x) != len(index) {
+				t.Fatalf("%x decodes to %+v, which encodes to %x", index, x, again)
+			}
 		}
 	})
 }

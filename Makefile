@@ -114,6 +114,20 @@ schemathesis: build ## an outside tool tries the API by its OpenAPI document for
 bench: build ## produce and replay beside the raw store, in one run
 	$(GO) run ./localstack/cmd/bench --wadi ./bin/wadi
 
+.PHONY: bench-s3
+bench-s3: build bin/s3-shape ## the same beside a store that answers as slowly as S3
+	$(GO) run ./localstack/cmd/bench --wadi ./bin/wadi --s3-shape ./bin/s3-shape
+
+.PHONY: bin/s3-shape
+bin/s3-shape:
+	@$(GO) build -o bin/s3-shape ./localstack/cmd/s3-shape
+
+.PHONY: put-budget
+put-budget: ## draw latency against PUT budget on such a store, without what a processor takes
+	$(GO) test ./ingest -count=1 -run '^TestLatencyModel$$' -v -args -model.requests=4000 -model.seeds=2 \
+		-model.rates=1,10,100,1000 -model.budgets=0,20,10,5,2 -model.out=$(CURDIR)/docs/images/put-budget.json
+	$(GO) run ./localstack/cmd/bench-plot --json docs/images/put-budget.json --out docs/images/put-budget.svg
+
 .PHONY: metascale
 metascale: ## the catalog with 1 M partitions and 10 M extents, and the start from 10,000 slots
 	$(GO) build -o bin/metascale ./localstack/cmd/metascale

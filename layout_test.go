@@ -24,6 +24,8 @@ var layers = []struct {
 	{"catalog/peerhttp", 3},
 	{"catalog/catalogtest", 3},
 	{"tiering", 3},
+	{"verify", 3},
+	{"rebuild", 4},
 	{"ingest/wal", 2},
 	{"ingest/wal/crashfs", 3},
 	{"ingest", 4},

@@ -50,6 +50,19 @@ type journalLength struct {
 	bytes int64
 }
 
+// snapshotInfo is what the manifest of a snapshot of the replica says, but for
+// its parts.
+func (r *replica) snapshotInfo() journal.SnapshotInfo {
+	return journal.SnapshotInfo{
+		Slot:   r.last,
+		Nonce:  r.nonce,
+		Epoch:  r.epoch,
+		Time:   r.state.Time(),
+		Level:  r.state.Level(),
+		Claims: r.claims,
+	}
+}
+
 // place moves the replica to an entry that was applied.
 func (r *replica) place(e *journal.Entry) {
 	r.last, r.nonce = e.Slot, e.Nonce
@@ -127,6 +140,10 @@ func loadGenesis(ctx context.Context, j *journal.Journal) (*replica, error) {
 	if err != nil {
 		return nil, err
 	}
+	return replicaOfGenesis(&e)
+}
+
+func replicaOfGenesis(e *journal.Entry) (*replica, error) {
 	if e.Kind != journal.Genesis || len(e.Payload) != 16 {
 		return nil, &DivergedError{Slot: 0, Reason: "it holds no cluster id"}
 	}

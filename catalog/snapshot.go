@@ -54,18 +54,8 @@ func (c *Catalog) maybeSnapshot() {
 		return
 	}
 	c.replica.sinceSnapshot = journalLength{}
-	c.snapshots <- snapshotJob{ // has room: only one is under way
-		info: journal.SnapshotInfo{
-			Slot:   c.replica.last,
-			Nonce:  c.replica.nonce,
-			Epoch:  c.replica.epoch,
-			Time:   c.replica.state.Time(),
-			Level:  c.replica.state.Level(),
-			Claims: c.replica.claims,
-		},
-		state: c.replica.state,
-		keep:  c.cfg.keptSlots(since),
-	}
+	// The channel has room: only one is under way.
+	c.snapshots <- snapshotJob{info: c.replica.snapshotInfo(), state: c.replica.state, keep: c.cfg.keptSlots(since)}
 }
 
 // runSnapshots writes snapshots and prunes the journal below them. A failure

@@ -65,6 +65,8 @@ var commandFlags = []struct{ document, command string }{
 	{"docs/HTTP.md", "bench produce"},
 	{"docs/HTTP.md", "bench fetch"},
 	{"docs/HTTP.md", "bench store"},
+	{"docs/OPERATIONS.md", "verify"},
+	{"docs/OPERATIONS.md", "rebuild"},
 }
 
 // TestFlagTables holds the tables of flags to what --help prints.

@@ -18,6 +18,16 @@ const (
 	gatherMax   = 2 * time.Millisecond
 )
 
+// While a segment is in flight the next is sealed when this share of the time has
+// passed that one takes to be settled of late, and staggerMin at least. Where a
+// segment takes long, those that came after it was sealed need not wait for its end.
+const (
+	staggerShare = 0.5
+	staggerMin   = 20 * time.Millisecond
+	// flightWeight is what the latest segment counts for in that time.
+	flightWeight = 0.125
+)
+
 // openSegment gathers units until it is sealed.
 type openSegment struct {
 	units   []*unit
@@ -36,10 +46,11 @@ func (o *openSegment) add(u *unit, now time.Time) {
 }
 
 // flushController decides when the open segment is sealed: on size, on age, or
-// at once while nothing is in flight. So a lone request travels alone and one
-// of many joins those that came while the last segment was under way, and those
-// whose senders had just been answered. Without the latter, requests of many
-// lockstep producers would split into two halves that take turns.
+// at once while nothing is in flight, or when the last was sealed a while ago
+// (staggerShare). So a lone request travels alone and one of many joins those that
+// came while the last segment was under way, and those whose senders had just been
+// answered. Without the latter, requests of many lockstep producers would split
+// into two halves that take turns.
 //
 // All its fields belong to the holder of Ingester.mu.
 type flushController struct {
@@ -47,12 +58,16 @@ type flushController struct {
 	budget   *rate.Limiter // nil: no ceiling
 	inFlight int           // segments sealed and not settled
 	open     openSegment
-	sealed   time.Time   // when the newest segment was sealed
-	opened   []time.Time // of the segments in flight, in order
+	sealed   time.Time     // when the newest segment was sealed
+	flights  []flight      // the segments in flight, in order
+	usual    time.Duration // that a segment takes from its seal to its settlement, of late
 
 	gatherUntil time.Time // until then, while nothing is in flight,
 	gatherUnits int       // wait for so many units
 }
+
+// flight is a segment from its seal to its settlement.
+type flight struct{ opened, sealed time.Time }
 
 func newFlushController(cfg Config) flushController {
 	f := flushController{cfg: cfg}
@@ -69,7 +84,7 @@ func (f *flushController) full() bool {
 }
 
 // decide returns why the open segment is to be sealed now ("size", "age",
-// "idle", "drain"), or "" and how long that may take at most; 0 means until
+// "idle", "stagger", "drain"), or "" and how long that may take at most; 0 means until
 // something changes.
 func (f *flushController) decide(now time.Time, draining bool) (cause string, wait time.Duration) {
 	if len(f.open.units) == 0 {
@@ -92,8 +107,10 @@ func (f *flushController) decide(now time.Time, draining bool) (cause string, wa
 		cause = "idle"
 	case age >= f.cfg.FlushInterval:
 		cause = "age"
+	case f.staggered(now) <= 0:
+		cause = "stagger"
 	default:
-		return "", f.cfg.FlushInterval - age
+		return "", min(f.cfg.FlushInterval-age, f.staggered(now))
 	}
 	if f.budget == nil || f.budget.AllowN(now, putsPerFlush) {
 		return cause, 0
@@ -107,10 +124,16 @@ func (f *flushController) gathering(now time.Time) bool {
 	return f.inFlight == 0 && len(f.open.units) < f.gatherUnits && now.Before(f.gatherUntil)
 }
 
+// staggered is how long the segment in flight still keeps the next one waiting.
+func (f *flushController) staggered(now time.Time) time.Duration {
+	pause := max(staggerMin, time.Duration(staggerShare*float64(f.usual)))
+	return pause - now.Sub(f.sealed)
+}
+
 // seal hands out the open segment's units and begins the next one.
 func (f *flushController) seal(now time.Time) []*unit {
 	units := f.open.units
-	f.opened = append(f.opened, f.open.opened)
+	f.flights = append(f.flights, flight{f.open.opened, now})
 	f.open = openSegment{}
 	f.inFlight++
 	f.sealed = now
@@ -122,17 +145,27 @@ func (f *flushController) seal(now time.Time) []*unit {
 // longer.
 func (f *flushController) settled(now time.Time, units int) {
 	f.inFlight--
-	f.opened = f.opened[1:]
+	f.took(now.Sub(f.flights[0].sealed))
+	f.flights = f.flights[1:]
 	if all := len(f.open.units) + units; f.inFlight == 0 && all > 1 {
 		f.gatherUnits = all
 		f.gatherUntil = now.Add(min(now.Sub(f.sealed)/gatherShare, gatherMax))
 	}
 }
 
+// took takes note of how long a segment was in flight.
+func (f *flushController) took(d time.Duration) {
+	if f.usual == 0 {
+		f.usual = d
+		return
+	}
+	f.usual += time.Duration(flightWeight * float64(d-f.usual))
+}
+
 // oldest is when the oldest unit came that is not settled; zero if there is none.
 func (f *flushController) oldest() time.Time {
-	if len(f.opened) > 0 {
-		return f.opened[0]
+	if len(f.flights) > 0 {
+		return f.flights[0].opened
 	}
 	if len(f.open.units) > 0 {
 		return f.open.opened

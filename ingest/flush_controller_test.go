@@ -36,6 +36,7 @@ func TestFlushControllerDecides(t *testing.T) {
 		{name: "nothing to seal"},
 		{name: "nothing in flight", units: []*unit{unitOf(10, 0)}, want: "idle"},
 		{name: "young and others in flight", units: []*unit{unitOf(10, 0)}, inFlight: 1, age: 100 * time.Millisecond, wait: 150 * time.Millisecond},
+		{name: "a while after the last", units: []*unit{unitOf(10, 0)}, inFlight: 1, set: func(c *Config) { c.FlushInterval = time.Hour }, age: 500 * time.Millisecond, want: "stagger"},
 		{name: "old", units: []*unit{unitOf(10, 0)}, inFlight: 1, age: 250 * time.Millisecond, want: "age"},
 		{name: "large", units: []*unit{unitOf(600, 0), unitOf(600, 0)}, inFlight: 1, want: "size"},
 		{name: "one request larger than a segment", units: []*unit{unitOf(5000, 0)}, inFlight: 1, want: "size"},
@@ -50,6 +51,7 @@ func TestFlushControllerDecides(t *testing.T) {
 			}
 			f := newFlushController(cfg)
 			f.inFlight = c.inFlight
+			f.sealed, f.usual = start, time.Second
 			for _, u := range c.units {
 				f.open.add(u, start)
 			}
@@ -58,6 +60,77 @@ func TestFlushControllerDecides(t *testing.T) {
 				t.Errorf("decide: %q after %s, expected %q after %s", cause, wait, c.want, c.wait)
 			}
 		})
+	}
+}
+
+// TestStagger lets segments of a given duration settle, and looks at how long the
+// next one waits for the one that was just sealed.
+func TestStagger(t *testing.T) {
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		name   string
+		took   time.Duration // every segment before
+		budget float64
+		wait   time.Duration // after the last was sealed
+	}{
+		{name: "nothing settled yet", wait: staggerMin},
+		{name: "a fast store", took: 4 * time.Millisecond, wait: staggerMin},
+		{name: "a slow store", took: 100 * time.Millisecond, wait: 50 * time.Millisecond},
+		{name: "a very slow store", took: 2 * time.Second, wait: 250 * time.Millisecond}, // the flush interval
+		{name: "with a budget", took: 100 * time.Millisecond, budget: 1, wait: 2 * time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cfg := DefaultConfig()
+			cfg.PutBudget = c.budget
+			f := newFlushController(cfg)
+			now := start
+			for range 5 {
+				if c.took == 0 {
+					break
+				}
+				f.open.add(unitOf(10, 0), now)
+				f.seal(now)
+				now = now.Add(c.took)
+				f.settled(now, 1)
+			}
+			f.open.add(unitOf(10, 0), now)
+			if cause, _ := f.decide(now, false); cause != "idle" {
+				t.Fatalf("the first is not sealed at once: %q", cause)
+			}
+			f.seal(now)
+			f.open.add(unitOf(10, 0), now)
+			sealed := now
+			for {
+				cause, wait := f.decide(now, false)
+				if cause != "" {
+					break
+				}
+				if wait <= 0 {
+					t.Fatal("waits without a time to look again")
+				}
+				now = now.Add(wait)
+			}
+			if got := now.Sub(sealed); got != c.wait {
+				t.Errorf("waits for %s, expected %s", got, c.wait)
+			}
+		})
+	}
+}
+
+// TestUsualFlight follows how long segments take, and is not thrown by one.
+func TestUsualFlight(t *testing.T) {
+	f := newFlushController(DefaultConfig())
+	for range 100 {
+		f.took(80 * time.Millisecond)
+	}
+	if f.took(880 * time.Millisecond); f.usual != 180*time.Millisecond {
+		t.Errorf("one slow segment makes %s of 80 ms", f.usual)
+	}
+	for range 100 {
+		f.took(8 * time.Millisecond)
+	}
+	if f.usual > 9*time.Millisecond {
+		t.Errorf("%s after a hundred of 8 ms", f.usual)
 	}
 }
 

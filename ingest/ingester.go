@@ -28,9 +28,10 @@ type committer interface {
 	Propose(ctx context.Context, e catalog.Edit) (catalog.Result, error)
 }
 
-// uploader puts a sealed segment into the bucket, and tries until ctx ends.
+// uploader puts a sealed segment, whose CRC32C should be crc, into the bucket, and
+// tries until ctx ends.
 type uploader interface {
-	Upload(ctx context.Context, key string, body []byte) (objstore.Receipt, error)
+	Upload(ctx context.Context, key string, body []byte, crc uint32) (objstore.Receipt, error)
 }
 
 // Warmer takes the body of a segment that was just committed, for readers of

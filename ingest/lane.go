@@ -67,7 +67,7 @@ func (l *lane) send(ctx context.Context, units []*unit) error {
 			l.meter.end(time.Now())
 			<-l.uploads
 		}()
-		_, err := l.uploader.Upload(ctx, segment.Key(sealed.ID), sealed.Body)
+		_, err := l.uploader.Upload(ctx, segment.Key(sealed.ID), sealed.Body, sealed.CRC)
 		up.done <- err
 	}()
 	select {
@@ -226,7 +226,7 @@ func (l *lane) renew(ctx context.Context, c *commit) error {
 		return err
 	}
 	key := segment.Key(sealed.ID)
-	if _, err := l.uploader.Upload(ctx, key, sealed.Body); err != nil {
+	if _, err := l.uploader.Upload(ctx, key, sealed.Body, sealed.CRC); err != nil {
 		return fmt.Errorf("upload %s: %w", key, err)
 	}
 	c.segment = sealed

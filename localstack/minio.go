@@ -233,12 +233,15 @@ func (m *MinIO) Client() (*minio.Client, error) {
 }
 
 // StoreURL is the --store of a prefix in the bucket, which may be empty.
-func (m *MinIO) StoreURL(prefix string) string {
+func (m *MinIO) StoreURL(prefix string) string { return m.StoreURLAt(m.Endpoint, prefix) }
+
+// StoreURLAt is a StoreURL by way of something in front of the server.
+func (m *MinIO) StoreURLAt(endpoint, prefix string) string {
 	u := url.URL{Scheme: "s3", Host: m.Bucket, Path: prefix}
 	if prefix != "" {
 		u.Path = "/" + prefix
 	}
-	u.RawQuery = url.Values{"endpoint": {m.Endpoint}, "region": {region}}.Encode()
+	u.RawQuery = url.Values{"endpoint": {endpoint}, "region": {region}}.Encode()
 	return u.String()
 }
 

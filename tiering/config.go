@@ -16,7 +16,7 @@ type UploaderConfig struct {
 	BytesPerSecondMin int
 
 	// HedgeAfterMin is the least time after which a PUT that has not answered is
-	// sent a second time beside the first.
+	// sent a second time beside the first; a large body has longer.
 	HedgeAfterMin time.Duration
 	// HedgeQuantile is the share of recent PUTs of like size that a PUT must be
 	// slower than before it is hedged; within (0, 1).
@@ -42,9 +42,9 @@ func DefaultUploaderConfig() UploaderConfig {
 	return UploaderConfig{
 		AttemptTimeout:    5 * time.Second,
 		BytesPerSecondMin: 1 << 20,
-		HedgeAfterMin:     200 * time.Millisecond,
-		HedgeQuantile:     0.98,
-		HedgeShareMax:     0.05,
+		HedgeAfterMin:     20 * time.Millisecond,
+		HedgeQuantile:     0.95,
+		HedgeShareMax:     0.1,
 		BackoffMin:        50 * time.Millisecond,
 		BackoffMax:        5 * time.Second,
 		RefusedBackoff:    15 * time.Second,

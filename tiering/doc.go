@@ -43,6 +43,6 @@
 // Each PUT runs in a goroutine of its own that ends when the bucket returns.
 // Upload cancels them when it returns but does not wait for them, since a driver
 // may be slow to notice; Wait does. So the body must never be changed after
-// Upload was called. Each of latencyWindow, hedgeBudget and storeHealth has its
+// Upload was called. Each of hedging.Window, hedging.Budget and storeHealth has its
 // own lock, never held while calling out or while taking another.
 package tiering

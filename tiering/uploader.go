@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -12,13 +13,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/wadilog/wadi/internal/failpoint"
+	"github.com/wadilog/wadi/internal/hedging"
 	"github.com/wadilog/wadi/internal/objstore"
+	"github.com/wadilog/wadi/internal/segment"
 )
 
-// Putter is what an Uploader needs of a store; every objstore.Bucket is one.
-type Putter interface {
-	Put(ctx context.Context, key string, body []byte) (objstore.Receipt, error)
-}
+// ErrDamaged says that the bytes of a segment changed in this node's memory after
+// they were checked. No try can succeed any more.
+var ErrDamaged = errors.New("the segment was damaged in memory")
 
 // errUnanswered is a PUT that was given up after its time.
 var errUnanswered = errors.New("store did not answer in time")
@@ -26,18 +28,18 @@ var errUnanswered = errors.New("store did not answer in time")
 // Uploader brings sealed segments into the store.
 type Uploader struct {
 	cfg       UploaderConfig
-	bucket    Putter
+	bucket    objstore.Putter
 	logger    *slog.Logger
 	metrics   *uploaderMetrics
 	slots     chan struct{} // holds a token for each PUT under way
 	puts      sync.WaitGroup
-	latencies latencyWindow
-	hedges    *hedgeBudget
+	latencies hedging.Window
+	hedges    *hedging.Budget
 	health    storeHealth
 }
 
 // NewUploader returns an Uploader into bucket. It panics if cfg is not valid.
-func NewUploader(cfg UploaderConfig, bucket Putter, logger *slog.Logger, reg prometheus.Registerer) *Uploader {
+func NewUploader(cfg UploaderConfig, bucket objstore.Putter, logger *slog.Logger, reg prometheus.Registerer) *Uploader {
 	if err := cfg.Validate(); err != nil {
 		panic(err)
 	}
@@ -46,7 +48,7 @@ func NewUploader(cfg UploaderConfig, bucket Putter, logger *slog.Logger, reg pro
 		bucket: bucket,
 		logger: logger,
 		slots:  make(chan struct{}, cfg.InFlightMax),
-		hedges: newHedgeBudget(cfg.HedgeShareMax),
+		hedges: hedging.NewBudget(cfg.HedgeShareMax),
 	}
 	u.metrics = newUploaderMetrics(reg, &u.health)
 	return u
@@ -59,21 +61,26 @@ func (u *Uploader) Health() Health { return u.health.get() }
 // may be called while it waits.
 func (u *Uploader) Wait() { u.puts.Wait() }
 
-// Upload puts body under key, which must never have had another body, and tries
-// until it succeeds or ctx ends. The caller must not change body any more, also
-// after Upload returned: a PUT that was given up may still read it.
+// Upload puts body, whose CRC32C should be crc, under key, which must never have
+// had another body, and tries until it succeeds or ctx ends. The caller must not
+// change body any more, also after Upload returned: a PUT that was given up may
+// still read it.
 //
-// The error is that of ctx, and wraps the last one of the store. As an
-// *objstore.Error it tells whether the object may exist, or may yet appear.
-func (u *Uploader) Upload(ctx context.Context, key string, body []byte) (objstore.Receipt, error) {
+// The error is that of ctx, and wraps the last one of the store; or ErrDamaged, if
+// the store refuses body because it is not what crc says. As an *objstore.Error it
+// tells whether the object may exist, or may yet appear.
+func (u *Uploader) Upload(ctx context.Context, key string, body []byte, crc uint32) (objstore.Receipt, error) {
 	begun := time.Now()
-	up := upload{Uploader: u, key: key, body: body}
+	up := upload{Uploader: u, key: key, body: body, crc: crc}
 	for {
 		receipt, err := up.attempt(ctx)
 		if err == nil {
 			failpoint.Hit("tiering/after-put")
 			u.metrics.uploadTime.Observe(time.Since(begun).Seconds())
 			return receipt, nil
+		}
+		if errors.Is(err, objstore.ErrChecksum) && crc32.Checksum(body, segment.Castagnoli) != crc {
+			return objstore.Receipt{}, &objstore.Error{Op: objstore.OpPut, Key: key, Outcome: up.outcome(), Err: fmt.Errorf("%w: %w", ErrDamaged, err)}
 		}
 		if ctx.Err() != nil || !pause(ctx, up.backoff(err)) {
 			return objstore.Receipt{}, up.giveUp(ctx)
@@ -86,6 +93,7 @@ type upload struct {
 	*Uploader
 	key      string
 	body     []byte
+	crc      uint32
 	attempts int
 	unknown  bool  // a PUT without an answer may have taken effect, or may yet
 	lastErr  error // of the store
@@ -115,7 +123,7 @@ func (up *upload) attempt(parent context.Context) (objstore.Receipt, error) {
 		kind = kindRetry
 	}
 	up.attempts++
-	up.hedges.earn()
+	up.hedges.Earn()
 	up.send(ctx, kind, answers)
 	underWay := 1
 	hedge := time.NewTimer(up.hedgeAfter())
@@ -168,12 +176,12 @@ func (up *upload) took(answer putResult, begun time.Time) bool {
 		return false
 	}
 	up.metrics.putTime.Observe(answer.took.Seconds())
-	up.latencies.observe(len(up.body), answer.took)
+	up.latencies.Observe(len(up.body), answer.took)
 	if answer.hedge {
 		up.metrics.hedgesWon.Inc()
 		// The first PUT would have taken longer than this. Were only the winners
 		// counted, a store that turned slow would look fast for ever.
-		up.latencies.observe(len(up.body), time.Since(begun))
+		up.latencies.Observe(len(up.body), time.Since(begun))
 	}
 	if before := up.health.succeeded(time.Now()); !before.Healthy() {
 		up.logger.Info("store takes segments again", "segment", up.key, "away", time.Since(before.AwaySince), "attempts", up.attempts)
@@ -196,13 +204,13 @@ func (up *upload) failed(begun time.Time) {
 
 // send starts a PUT for which a slot has been taken.
 func (up *upload) send(ctx context.Context, kind string, answers chan<- putResult) {
-	u, key, body := up.Uploader, up.key, up.body
+	u, key, body, crc := up.Uploader, up.key, up.body, up.crc
 	u.metrics.puts.WithLabelValues(kind).Inc()
 	u.metrics.bytes.Add(float64(len(body)))
 	u.metrics.inFlight.Inc()
 	begun := time.Now()
 	u.puts.Go(func() {
-		receipt, err := u.bucket.Put(ctx, key, body)
+		receipt, err := objstore.PutWithCRC(ctx, u.bucket, key, body, crc)
 		if err != nil && ctx.Err() != nil && context.Cause(ctx) == errUnanswered {
 			err = fmt.Errorf("%w: %w", errUnanswered, err)
 		}
@@ -224,7 +232,7 @@ func (up *upload) sendHedge(ctx context.Context, answers chan<- putResult) bool 
 		up.metrics.hedgesWithheld.Inc()
 		return false
 	}
-	if !up.hedges.take() {
+	if !up.hedges.Take() {
 		<-up.slots
 		up.metrics.hedgesWithheld.Inc()
 		return false
@@ -239,14 +247,26 @@ func (up *upload) timeout() time.Duration {
 	return up.cfg.AttemptTimeout + time.Duration(transfer*float64(time.Second))
 }
 
+// A body beyond hedgeSmallBytes is not slow before it could have passed at
+// hedgeBytesPerSecond: several segments share a line, and a second one would not
+// make them faster.
+const (
+	hedgeSmallBytes     = 64 << 10
+	hedgeBytesPerSecond = 40 << 20
+)
+
+func transferTime(size int) time.Duration {
+	return time.Duration(max(0, size-hedgeSmallBytes)) * time.Second / hedgeBytesPerSecond
+}
+
 // hedgeAfter is how long a PUT may go unanswered before it is hedged.
 func (up *upload) hedgeAfter() time.Duration {
-	usual, ok := up.latencies.quantile(len(up.body), up.cfg.HedgeQuantile)
+	usual, ok := up.latencies.Quantile(len(up.body), up.cfg.HedgeQuantile)
 	if !ok {
 		// Nothing is known of this store yet; do not take it for slow too soon.
 		usual = up.timeout() / 4
 	}
-	return max(up.cfg.HedgeAfterMin, usual)
+	return max(up.cfg.HedgeAfterMin+transferTime(len(up.body)), usual)
 }
 
 // backoff is the pause before the attempt after one that failed with err. Half
@@ -264,15 +284,20 @@ func (up *upload) backoff(err error) time.Duration {
 
 // giveUp is the error of an upload whose context has ended.
 func (up *upload) giveUp(ctx context.Context) error {
-	e := &objstore.Error{Op: "put", Key: up.key, Outcome: objstore.NotCommitted, Err: ctx.Err()}
-	if up.unknown {
-		e.Outcome = objstore.Unknown
-	}
+	e := &objstore.Error{Op: objstore.OpPut, Key: up.key, Outcome: up.outcome(), Err: ctx.Err()}
 	if up.lastErr != nil {
 		e.Date = objstore.DateOf(up.lastErr)
 		e.Err = fmt.Errorf("%w after %d attempts, the last: %w", ctx.Err(), up.attempts, up.lastErr)
 	}
 	return fmt.Errorf("upload segment: %w", e)
+}
+
+// outcome is what may have become of an upload that did not succeed.
+func (up *upload) outcome() objstore.Outcome {
+	if up.unknown {
+		return objstore.Unknown
+	}
+	return objstore.NotCommitted
 }
 
 // pause waits for d, and tells whether ctx has not ended before.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"log/slog"
 	"strings"
@@ -18,14 +19,19 @@ import (
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
+	"github.com/wadilog/wadi/internal/hedging"
 	"github.com/wadilog/wadi/internal/objstore"
+	"github.com/wadilog/wadi/internal/segment"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const testKey = "segments/7f/01JDB2N6Q0W4D1BT8XJ3CR5H7K.seg"
 
-var testBody = bytes.Repeat([]byte("wadi"), 1000)
+var (
+	testBody = bytes.Repeat([]byte("wadi"), 1000)
+	testCRC  = crc32.Checksum(testBody, segment.Castagnoli)
+)
 
 // testConfig has figures that tests can calculate with.
 func testConfig() UploaderConfig {
@@ -42,7 +48,7 @@ func testConfig() UploaderConfig {
 	}
 }
 
-func newTestUploader(store Putter, change ...func(*UploaderConfig)) *Uploader {
+func newTestUploader(store objstore.Putter, change ...func(*UploaderConfig)) *Uploader {
 	cfg := testConfig()
 	for _, f := range change {
 		f(&cfg)
@@ -55,7 +61,7 @@ func noHedges(c *UploaderConfig) { c.HedgeShareMax = 0 }
 // upload uploads the test body and checks that it is in the store then.
 func uploadOne(t *testing.T, u *Uploader, store *scriptedStore) {
 	t.Helper()
-	receipt, err := u.Upload(context.Background(), testKey, testBody)
+	receipt, err := u.Upload(context.Background(), testKey, testBody, testCRC)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,7 +202,7 @@ func TestHedgeWaitsForTheUsualTime(t *testing.T) {
 		{500 * time.Millisecond, 500 * time.Millisecond},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			script := make([]behaviour, latencySamplesMin)
+			script := make([]behaviour, hedging.SamplesMin)
 			for i := range script {
 				script[i] = slow(c.usual)
 			}
@@ -211,8 +217,15 @@ func TestHedgeWaitsForTheUsualTime(t *testing.T) {
 				t.Errorf("hedged after %v, expected %v", got, c.hedged)
 			}
 			// The PUT that lost is remembered as one that took at least this long.
-			if got, _ := u.latencies.quantile(len(testBody), 0.999); got != c.hedged+10*time.Millisecond {
+			if got, _ := u.latencies.Quantile(len(testBody), 0.999); got != c.hedged+10*time.Millisecond {
 				t.Errorf("slowest is %v", got)
+			}
+			for range hedging.SamplesMin { // as of small bodies
+				u.latencies.Observe(4<<20, 10*time.Millisecond)
+			}
+			segment := upload{Uploader: u, body: make([]byte, 4<<20+hedgeSmallBytes)}
+			if got := segment.hedgeAfter(); got != 200*time.Millisecond {
+				t.Errorf("a body of 4 MiB, which usually takes 10 ms, is hedged after %v", got)
 			}
 			large := upload{Uploader: u, body: make([]byte, 1<<20)}
 			if got := large.hedgeAfter(); got.Round(time.Millisecond) != time.Second {
@@ -240,35 +253,16 @@ func TestHedgesAreAShare(t *testing.T) {
 			uploadOne(t, u, store)
 		}
 		early := hedges()
-		if early == 0 || early > hedgeBurst+200/20 {
+		if early == 0 || early > hedging.Burst+200/20 {
 			t.Errorf("%d hedges of 200 slow PUTs", early)
 		}
 		// A little under what is usual: equal would be a race of two timers.
 		store.script[0] = slow(2900 * time.Millisecond)
-		for range latencySamplesMax / 2 {
+		for range hedging.SamplesMax / 2 {
 			uploadOne(t, u, store)
 		}
 		if hedges() != early {
 			t.Errorf("%d hedges although slow is usual now", hedges()-early)
-		}
-	})
-}
-
-func TestHedgeBudget(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		share := rapid.Float64Range(0, 1).Draw(t, "share")
-		b := newHedgeBudget(share)
-		puts, hedges := 0, 0
-		for _, hedge := range rapid.SliceOf(rapid.Bool()).Draw(t, "events") {
-			if !hedge {
-				b.earn()
-				puts++
-			} else if b.take() {
-				hedges++
-			}
-		}
-		if limit := 1 + share*float64(puts) + 1e-9; float64(hedges) > limit || share == 0 && hedges > 0 {
-			t.Fatalf("%d hedges for %d PUTs, share %v", hedges, puts, share)
 		}
 	})
 }
@@ -300,7 +294,7 @@ func TestContextEnds(t *testing.T) {
 				ctx, cancel := context.WithTimeout(context.Background(), c.after)
 				defer cancel()
 				begun := time.Now()
-				_, err := u.Upload(ctx, testKey, testBody)
+				_, err := u.Upload(ctx, testKey, testBody, testCRC)
 				if took := time.Since(begun); took != c.after {
 					t.Errorf("returned after %v, not %v", took, c.after)
 				}
@@ -319,13 +313,48 @@ func TestContextEnds(t *testing.T) {
 	}
 }
 
+// checkingStore refuses what is not as its checksum says.
+type checkingStore struct {
+	*scriptedStore
+	refused int
+}
+
+func (s *checkingStore) PutWithCRC(ctx context.Context, key string, body []byte, crc uint32) (objstore.Receipt, error) {
+	if crc32.Checksum(body, segment.Castagnoli) != crc {
+		s.refused++
+		return objstore.Receipt{}, putError(objstore.NotCommitted, objstore.ErrChecksum)
+	}
+	return s.Put(ctx, key, body)
+}
+
+// What changed in memory after it was checked is not stored, and not tried again.
+func TestDamagedSegmentIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &checkingStore{scriptedStore: newScriptedStore(t, fine)}
+		u := newTestUploader(store)
+		damaged := bytes.Clone(testBody)
+		damaged[1000] ^= 4
+		_, err := u.Upload(context.Background(), testKey, damaged, testCRC)
+		if !errors.Is(err, ErrDamaged) || objstore.OutcomeOf(err) != objstore.NotCommitted {
+			t.Errorf("error is %v, outcome %v", err, objstore.OutcomeOf(err))
+		}
+		if store.refused != 1 || len(store.puts) != 0 {
+			t.Errorf("%d PUTs refused, %d taken", store.refused, len(store.puts))
+		}
+		if _, err := u.Upload(context.Background(), testKey, testBody, testCRC); err != nil {
+			t.Error(err)
+		}
+		u.Wait()
+	})
+}
+
 func TestNothingIsSentAfterTheContextEnded(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	store := newScriptedStore(t, fine)
 	u := newTestUploader(store)
 	for range 50 {
-		if _, err := u.Upload(ctx, testKey, testBody); objstore.OutcomeOf(err) != objstore.NotCommitted {
+		if _, err := u.Upload(ctx, testKey, testBody, testCRC); objstore.OutcomeOf(err) != objstore.NotCommitted {
 			t.Error(err)
 		}
 	}
@@ -338,11 +367,11 @@ func TestContextEndsWhileWaitingForASlot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newScriptedStore(t, slow(time.Minute))
 		u := newTestUploader(store, noHedges, func(c *UploaderConfig) { c.InFlightMax = 1; c.AttemptTimeout = time.Hour })
-		go func() { _, _ = u.Upload(context.Background(), testKey, testBody) }()
+		go func() { _, _ = u.Upload(context.Background(), testKey, testBody, testCRC) }()
 		synctest.Wait()
 		ctx, cancel := context.WithCancel(context.Background())
 		time.AfterFunc(time.Second, cancel)
-		_, err := u.Upload(ctx, testKey+"2", testBody)
+		_, err := u.Upload(ctx, testKey+"2", testBody, testCRC)
 		if !errors.Is(err, context.Canceled) || objstore.OutcomeOf(err) != objstore.NotCommitted {
 			t.Error(err)
 		}
@@ -363,7 +392,7 @@ func TestInFlightMax(t *testing.T) {
 		var uploads sync.WaitGroup
 		for i := range 40 {
 			uploads.Go(func() {
-				if _, err := u.Upload(context.Background(), fmt.Sprintf("%s-%d", testKey, i), testBody); err != nil {
+				if _, err := u.Upload(context.Background(), fmt.Sprintf("%s-%d", testKey, i), testBody, testCRC); err != nil {
 					t.Error(err)
 				}
 			})
@@ -504,7 +533,7 @@ func TestUploadUnderAnyScript(testingT *testing.T) {
 			u := newTestUploader(store, func(c *UploaderConfig) { c.HedgeShareMax = share })
 			ctx, cancel := context.WithTimeout(context.Background(), deadline)
 			defer cancel()
-			_, err := u.Upload(ctx, testKey, testBody)
+			_, err := u.Upload(ctx, testKey, testBody, testCRC)
 			store.mu.Lock()
 			successes, landings := store.successes, store.landings
 			store.mu.Unlock()
@@ -542,16 +571,6 @@ func TestConfigValidate(t *testing.T) {
 		change(&cfg)
 		if err := cfg.Validate(); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
-		}
-	}
-}
-
-func TestSizeClass(t *testing.T) {
-	for size, want := range map[int]int{
-		0: 0, 1: 0, 64<<10 - 1: 0, 64 << 10: 1, 256<<10 - 1: 1, 256 << 10: 2, 8 << 20: 4, 64 << 20: 6, 512 << 20: 7, 1 << 40: 7,
-	} {
-		if got := sizeClass(size); got != want {
-			t.Errorf("%d bytes are of class %d, expected %d", size, got, want)
 		}
 	}
 }

@@ -13,6 +13,15 @@ type Config struct {
 	AttemptTimeout time.Duration
 	// RetryBackoff is the least pause between repeats; 20 ms. It doubles up to 1 s.
 	RetryBackoff time.Duration
+	// HedgeAfterMin is the least time after which a PUT of a slot that has not
+	// answered is sent a second time beside the first; 20 ms.
+	HedgeAfterMin time.Duration
+	// HedgeQuantile is the share of recent PUTs of like size that it must be slower
+	// than; 0.95.
+	HedgeQuantile float64
+	// HedgeShareMax is the greatest share of PUTs that hedges may add, from 0
+	// (never hedge) to 1; 0.1.
+	HedgeShareMax float64
 	// PartBytes is the length of a snapshot's parts but the last; 8 MiB. One part
 	// is held in memory while a snapshot is written, and while it is read the one
 	// that is decoded and partsAheadMax more.
@@ -52,6 +61,9 @@ func DefaultConfig() Config {
 	return Config{
 		AttemptTimeout: time.Second,
 		RetryBackoff:   20 * time.Millisecond,
+		HedgeAfterMin:  20 * time.Millisecond,
+		HedgeQuantile:  0.95,
+		HedgeShareMax:  0.1,
 		PartBytes:      8 << 20,
 		Now:            time.Now,
 	}
@@ -64,6 +76,12 @@ func (c Config) Validate() error {
 		return fmt.Errorf("journal: attempt timeout %v must be positive", c.AttemptTimeout)
 	case c.RetryBackoff <= 0 || c.RetryBackoff > retryBackoffMax:
 		return fmt.Errorf("journal: retry backoff %v must be within 0 and %v", c.RetryBackoff, retryBackoffMax)
+	case c.HedgeAfterMin <= 0:
+		return fmt.Errorf("journal: hedges after %v at least must be positive", c.HedgeAfterMin)
+	case !(c.HedgeQuantile > 0 && c.HedgeQuantile < 1):
+		return fmt.Errorf("journal: hedge quantile %v must be within 0 and 1", c.HedgeQuantile)
+	case !(c.HedgeShareMax >= 0 && c.HedgeShareMax <= 1):
+		return fmt.Errorf("journal: share of hedges %v must be from 0 to 1", c.HedgeShareMax)
 	case c.PartBytes < 1 || c.PartBytes > partBytesMax:
 		return fmt.Errorf("journal: part of %d bytes must be within 1 and %d", c.PartBytes, partBytesMax)
 	}

@@ -53,7 +53,9 @@
 //
 // # Goroutines and locks
 //
-// A Journal has no goroutine and no lock; what it remembers, the time of the
-// store, is in atomics. ReadSnapshot, Prune and the removal of a snapshot's parts
-// start goroutines and wait for them before they return.
+// A Journal has no goroutine that outlives a call; what it remembers, the time of
+// the store and its latency, is safe for concurrent use. A PUT of a slot and its
+// hedge run in goroutines that the write waits for. ReadSnapshot, Prune and the
+// removal of a snapshot's parts start goroutines and wait for them before they
+// return.
 package journal

@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/wadilog/wadi/internal/hedging"
 	"github.com/wadilog/wadi/internal/objstore"
 )
 
@@ -23,6 +24,9 @@ type Journal struct {
 	metrics *metrics
 	now     func() time.Time
 	clock   storeClock
+
+	latencies hedging.Window // of PUTs of slots
+	hedges    *hedging.Budget
 
 	warnedForeign   atomic.Bool
 	pruneDeletesMax int // PruneDeletesMax, but for tests
@@ -40,7 +44,7 @@ func New(cfg Config, bucket objstore.Bucket, shard string, logger *slog.Logger, 
 	}
 	j := &Journal{
 		cfg: cfg, bucket: bucket, keys: k, logger: logger, metrics: newMetrics(), now: cfg.Now,
-		pruneDeletesMax: PruneDeletesMax,
+		hedges: hedging.NewBudget(cfg.HedgeShareMax), pruneDeletesMax: PruneDeletesMax,
 	}
 	if j.now == nil {
 		j.now = time.Now

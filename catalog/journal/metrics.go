@@ -10,6 +10,7 @@ import (
 type metrics struct {
 	writes       *prometheus.CounterVec // by kind and result
 	repeats      prometheus.Counter
+	hedges       prometheus.Counter
 	readBacks    prometheus.Counter
 	settle       prometheus.Histogram
 	entryBytes   prometheus.Counter
@@ -47,6 +48,7 @@ func newMetrics() *metrics {
 	return &metrics{
 		writes:      counters("writes_total", "Entries written, by kind and what became of them.", "kind", "result"),
 		repeats:     counter("write_repeats_total", "PUTs of a slot or manifest beyond the first."),
+		hedges:      counter("hedges_total", "PUTs of a slot sent beside one that was slow."),
 		readBacks:   counter("read_backs_total", "Slots and manifests read back since the outcome of a PUT was not known."),
 		readRepeats: counter("read_repeats_total", "Reads, listings, deletions and parts tried again."),
 		settle: prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -70,7 +72,7 @@ func (m *metrics) register(reg prometheus.Registerer) error {
 		return nil
 	}
 	for _, c := range []prometheus.Collector{
-		m.writes, m.repeats, m.readBacks, m.readRepeats, m.settle, m.entryBytes, m.snapshots,
+		m.writes, m.repeats, m.hedges, m.readBacks, m.readRepeats, m.settle, m.entryBytes, m.snapshots,
 		m.snapshotSize, m.deletions, m.foreignKeys, m.suspectDates,
 	} {
 		if err := reg.Register(c); err != nil {

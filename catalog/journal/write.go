@@ -13,8 +13,8 @@ import (
 
 // Written is how Write settled a slot in the caller's favour.
 type Written struct {
-	// First tells that the first PUT was answered 200: only then does the
-	// write prove that the writer still led when the PUT was sent.
+	// First tells that the first PUT was answered 200 and no other was sent: only
+	// then does the write prove that the writer still led when the PUT was sent.
 	First bool
 }
 
@@ -48,6 +48,7 @@ func (j *Journal) write(ctx context.Context, e *Entry, resumed bool) (Written, e
 	var found Entry
 	s := settlement{
 		j: j, key: j.keys.slot(e.Slot), body: e.Append(make([]byte, 0, e.EncodedLen())), inDoubt: resumed,
+		hedged: e.Kind == Edits && !resumed,
 		readBack: func(body []byte) (bool, error) {
 			err := decodeInto(&found, e.Slot)(body)
 			return found.Nonce == e.Nonce, err
@@ -91,8 +92,10 @@ type settlement struct {
 	readBack func(body []byte) (ours bool, err error) // judges the object found under key
 	renew    func() []byte                            // another body for each repeat; only in a mutant
 
+	hedged bool // the first PUT may be hedged
+
 	puts    int  // sent by this settlement
-	first   bool // the first PUT was answered 200
+	first   bool // the first PUT was answered 200, and was the only one
 	inDoubt bool // one that was sent may be there, or may land yet
 	last    error
 }
@@ -135,6 +138,9 @@ func (s *settlement) put(ctx context.Context, p *pace) error {
 	s.puts++
 	failpoint.Hit("journal/before-put")
 	err := p.attempt(ctx, func(ctx context.Context) error {
+		if s.hedged && s.puts == 1 {
+			return s.putHedged(ctx)
+		}
 		receipt, err := s.j.bucket.PutIfAbsent(ctx, s.key, s.body)
 		s.j.observeDate(receipt.Date)
 		return err
@@ -145,12 +151,17 @@ func (s *settlement) put(ctx context.Context, p *pace) error {
 		return nil
 	}
 	s.last = err
+	s.doubt(err)
+	return err
+}
+
+// doubt takes note of what a PUT was answered that did not succeed.
+func (s *settlement) doubt(err error) {
 	// A 412 says that something is there, not that it is another's: the request
 	// may have been repeated below us, on the network or in the store.
 	if errors.Is(err, objstore.ErrExists) || objstore.OutcomeOf(err) != objstore.NotCommitted {
 		s.inDoubt = true
 	}
-	return err
 }
 
 // look reads the object under key. Finding none settles nothing, since a PUT

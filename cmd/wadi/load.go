@@ -54,6 +54,7 @@ type loadResult struct {
 	RecordsPerSec    float64          `json:"records_per_second"`
 	BytesPerSec      float64          `json:"bytes_per_second"`
 	Latency          latencySummary   `json:"latency_us"`
+	Histogram        []latencyBucket  `json:"latency_histogram_us"`
 	Errors           map[string]int64 `json:"errors"`
 	Missed           int64            `json:"missed"` // operations of the target rate that were never begun
 	ClientCPUSeconds float64          `json:"client_cpu_seconds"`
@@ -114,6 +115,7 @@ func (l *load) run(ctx context.Context, worker func(n int) func(context.Context)
 		Mean: l.latency.Mean(), P50: l.latency.ValueAtQuantile(50), P90: l.latency.ValueAtQuantile(90),
 		P99: l.latency.ValueAtQuantile(99), P999: l.latency.ValueAtQuantile(99.9), Max: l.latency.Max(),
 	}
+	r.Histogram = buckets(l.latency)
 	if due := l.due(); due > 0 {
 		failed := int64(0)
 		for _, n := range r.Errors {

@@ -20,6 +20,8 @@ const (
 	exitOK      = 0
 	exitFailure = 1
 	exitUsage   = 2
+	// exitUnchecked is that of wadi verify if it cannot tell.
+	exitUnchecked = 2
 )
 
 func main() {
@@ -86,6 +88,16 @@ func usagef(format string, args ...any) error {
 	return &usageError{fmt.Errorf(format, args...)}
 }
 
+// statusError is a failure with an exit status of its own.
+type statusError struct {
+	status int
+	err    error
+}
+
+func (e *statusError) Error() string { return e.err.Error() }
+
+func (e *statusError) Unwrap() error { return e.err }
+
 // run runs one command and returns the exit status.
 func run(ctx context.Context, env *environment, args []string) int {
 	return execute(ctx, env, newRootCommand(env), args)
@@ -103,6 +115,9 @@ func execute(ctx context.Context, env *environment, root *cobra.Command, args []
 		return exitUsage
 	}
 	_, _ = fmt.Fprintf(env.err, "%s: %s\n", cmd.CommandPath(), line)
+	if failed := (*statusError)(nil); errors.As(err, &failed) {
+		return failed.status
+	}
 	return exitFailure
 }
 
@@ -147,6 +162,8 @@ A flag goes before the environment, the environment before the file.`,
 		newProduceCommand(env),
 		newConsumeCommand(env),
 		newBenchCommand(env),
+		newVerifyCommand(env, openExistingStore),
+		newRebuildCommand(env, openExistingStore),
 		newVersionCommand(env),
 	)
 	return root

@@ -50,11 +50,14 @@ type node struct {
 	awaitsStore atomic.Bool // it does not answer, and nothing was loaded yet
 }
 
+// outsideRuntime is what the runtime's limit leaves out at least: the pages of the
+// program's code that are in memory, and the threads' stacks.
+const outsideRuntime = 28 << 20
+
 // runNode runs a node until ctx ends, then drains it. It returns nil if
 // nothing that it held was left behind.
 func runNode(ctx context.Context, o nodeOptions, logger *slog.Logger) error {
-	// The runtime's limit leaves out the program's code and the threads' stacks.
-	debug.SetMemoryLimit(o.MemoryLimit - o.MemoryLimit/8)
+	debug.SetMemoryLimit(o.MemoryLimit - max(o.MemoryLimit/8, outsideRuntime))
 	at, err := listen(o)
 	if err != nil {
 		return err

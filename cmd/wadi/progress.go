@@ -14,7 +14,7 @@ const progressEvery = 200 * time.Millisecond
 // progress shows how far a command is on a terminal, and nothing elsewhere.
 type progress struct {
 	bar   *progressbar.ProgressBar // nil off a terminal
-	done  func() int64
+	done  func() (done, total int64)
 	label atomic.Pointer[string] // set by note
 	quit  chan struct{}
 	ended sync.WaitGroup
@@ -23,6 +23,12 @@ type progress struct {
 // startProgress shows done of total, or only done if total is below 0, until
 // stop is called. inBytes tells what is counted.
 func startProgress(env *environment, label string, total int64, inBytes bool, done func() int64) *progress {
+	return startProgressOf(env, label, inBytes, func() (int64, int64) { return done(), total })
+}
+
+// startProgressOf is startProgress for a total that is only known later; until
+// then it is below 0.
+func startProgressOf(env *environment, label string, inBytes bool, done func() (done, total int64)) *progress {
 	p := &progress{done: done, quit: make(chan struct{})}
 	if !env.errTTY {
 		return p
@@ -44,7 +50,8 @@ func startProgress(env *environment, label string, total int64, inBytes bool, do
 	} else {
 		options = append(options, progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("records"))
 	}
-	p.bar = progressbar.NewOptions64(total, options...)
+	_, known := done()
+	p.bar = progressbar.NewOptions64(known, options...)
 	p.ended.Go(func() {
 		ticker := time.NewTicker(progressEvery)
 		defer ticker.Stop()
@@ -56,8 +63,13 @@ func startProgress(env *environment, label string, total int64, inBytes bool, do
 				if note := p.label.Swap(nil); note != nil {
 					p.bar.Describe(*note)
 				}
+				n, total := p.done()
+				if total != known {
+					known = total
+					p.bar.ChangeMax64(total)
+				}
 				// The bar only fails when it is written beyond its end or to a closed terminal.
-				_ = p.bar.Set64(p.done())
+				_ = p.bar.Set64(n)
 			}
 		}
 	})

@@ -133,6 +133,14 @@ func (i *instrumented) Put(ctx context.Context, key string, body []byte) (Receip
 	return r, err
 }
 
+// PutWithCRC implements CRCPutter.
+func (i *instrumented) PutWithCRC(ctx context.Context, key string, body []byte, crc uint32) (Receipt, error) {
+	end := i.begin(OpPut)
+	r, err := PutWithCRC(ctx, i.inner, key, body, crc)
+	end(len(body), err)
+	return r, err
+}
+
 // PutIfAbsent implements Bucket.
 func (i *instrumented) PutIfAbsent(ctx context.Context, key string, body []byte) (Receipt, error) {
 	end := i.begin(OpPutIfAbsent)

@@ -83,6 +83,26 @@ func ParseHeader(b []byte) (Header, error) {
 }
 
 func parseHeader(b []byte) (Header, error) {
+	h, err := decodeHeader(b)
+	if err != nil {
+		return Header{}, err
+	}
+	if int64(h.Length)+lengthOverhead > int64(len(b)) {
+		return Header{}, fmt.Errorf("%w: %d of %d bytes", ErrTruncated, len(b), int64(h.Length)+lengthOverhead)
+	}
+	return h, nil
+}
+
+// DecodeHeader is ParseHeader without the records, of which b need not hold any.
+func DecodeHeader(b []byte) (Header, error) {
+	h, err := decodeHeader(b)
+	if err != nil {
+		return Header{}, &InvalidError{Err: err}
+	}
+	return h, nil
+}
+
+func decodeHeader(b []byte) (Header, error) {
 	// Older formats have their magic at the same place and may be shorter.
 	if len(b) > magicPos && b[magicPos] != magic {
 		return Header{}, fmt.Errorf("%w but %d", ErrMagic, int8(b[magicPos]))
@@ -107,9 +127,6 @@ func parseHeader(b []byte) (Header, error) {
 	}
 	if h.Length < HeaderLen-lengthOverhead {
 		return Header{}, malformed("length %d is less than a header", h.Length)
-	}
-	if int64(h.Length)+lengthOverhead > int64(len(b)) {
-		return Header{}, fmt.Errorf("%w: %d of %d bytes", ErrTruncated, len(b), int64(h.Length)+lengthOverhead)
 	}
 	return h, nil
 }

@@ -24,6 +24,19 @@ func CombineCRC(a, b uint32, lenB int64) uint32 {
 	return a ^ b
 }
 
+// crcPeriod is the least n > 0 for which appending n bytes brings every remainder
+// back to itself: x has the order 2^31-1 modulo Castagnoli's polynomial, which is
+// x+1 times a primitive one of degree 31, and 8 has no divisor in common with that.
+const crcPeriod = 1<<31 - 1
+
+// cutCRC is the inverse of CombineCRC: it returns the CRC32C of what lies before b
+// in a whole, given those of the whole and of b and the length of b in bytes, which
+// must be within 0 and crcPeriod. Appending what is missing to a period takes back
+// that lenB bytes were appended.
+func cutCRC(whole, b uint32, lenB int64) uint32 {
+	return CombineCRC(whole^b, 0, crcPeriod-lenB)
+}
+
 // crcShift multiplies a remainder by x^(8·n) for some n: for each of its eight
 // nibbles, what each value of it contributes to the product. Nibbles rather
 // than bytes, so that the few tables in use stay in the first-level cache.

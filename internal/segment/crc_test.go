@@ -48,6 +48,16 @@ func TestCombineCRCOfHugeLengths(t *testing.T) {
 	})
 }
 
+func TestCutCRCIsThatOfWhatLiesBefore(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := rapid.Uint32().Draw(t, "a"), rapid.Uint32().Draw(t, "b")
+		lenB := rapid.OneOf(rapid.Int64Range(0, 20), rapid.Int64Range(0, crcPeriod)).Draw(t, "bytes of b")
+		if got := cutCRC(CombineCRC(a, b, lenB), b, lenB); got != a {
+			t.Fatalf("cut %08x, it was %08x", got, a)
+		}
+	})
+}
+
 func BenchmarkCombineCRC(b *testing.B) {
 	b.ReportAllocs()
 	crc := uint32(1)

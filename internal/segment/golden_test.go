@@ -44,7 +44,7 @@ func TestGoldenSmallSegment(t *testing.T) {
 	if _, err := DecodeIndex(stored[footer.IndexPos:], smallIndexCRC); err != nil {
 		t.Fatal(err)
 	}
-	checkSealed(t, &Sealed{ID: testID, Body: stored[:len(stored):len(stored)], IndexPos: footer.IndexPos, IndexCRC: smallIndexCRC, Runs: repointed(sealed.Runs, stored)})
+	checkSealed(t, &Sealed{ID: testID, Body: stored[:len(stored):len(stored)], IndexPos: footer.IndexPos, IndexCRC: smallIndexCRC, CRC: sealed.CRC, Runs: repointed(sealed.Runs, stored)})
 }
 
 // The tail of a segment whose first run has several blocks; its body as a hash only.

@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -46,6 +47,7 @@ type Sealed struct {
 	Body     []byte
 	IndexPos Pos
 	IndexCRC uint32 // CRC32C of Body[IndexPos:], index and footer
+	CRC      uint32 // CRC32C of all of Body, if its batches are what their producers sent
 	Runs     []Run  // sorted by topic and partition, positions filled in
 }
 
@@ -68,11 +70,12 @@ const (
 // Sealed.Runs.
 //
 // The CRC in each header must have been checked against the batch's bytes
-// before. The CRCs of batches and runs are combined from it and not computed
-// anew; so they hold what the producer sent, and if the bytes changed in memory
-// since then, a reader will notice. But for a batch that was never checked, the
-// segment would state a CRC that its bytes never had. (Runs over BlockLen are
-// hashed, for their blocks, and Encode fails if that disagrees.)
+// before. The CRCs of batches, runs, blocks and of the whole are combined from it
+// and not computed anew; so they hold what the producer sent, and if the bytes
+// changed in memory since then, a store that is given Sealed.CRC will refuse
+// them, and a reader will notice. But for a batch that was never checked, the
+// segment would state a CRC that its bytes never had. (Of a batch that lies in
+// two blocks its shorter part is hashed, since nothing else tells the CRC of one.)
 //
 // Errors are bugs of the caller: no runs, an empty or repeated one, or a header
 // that is not that of its bytes.
@@ -82,41 +85,51 @@ func Encode(id ulid.ULID, origin Origin, runs []Run) (*Sealed, error) {
 	}
 	x := &Index{ID: id, Origin: origin, Runs: make([]IndexRun, len(runs))}
 	var indexPos Pos
+	batches := 0
 	for i := range runs {
 		x.Runs[i] = describeRun(&runs[i], indexPos)
 		indexPos += Pos(x.Runs[i].Len)
+		batches += len(runs[i].Batches)
 	}
 	tailLen := indexLen(x) + FooterLen
 	if int64(indexPos) > math.MaxInt-int64(tailLen) {
 		return nil, fmt.Errorf("encode segment %s: %d bytes", id, indexPos)
 	}
-	body := make([]byte, 0, int(indexPos)+tailLen)
+	parts := make([][]byte, 0, batches+1)
+	for i := range runs {
+		x.Runs[i].checksumBlocks(runs[i].Batches)
+		for j := range runs[i].Batches {
+			parts = append(parts, runs[i].Batches[j].Data)
+		}
+	}
+	tail := appendIndex(make([]byte, 0, tailLen), x)
+	indexCRC := crc32.Checksum(tail, Castagnoli)
+	tail = appendFooter(tail, Footer{
+		IndexPos: indexPos,
+		IndexLen: int64(len(tail)),
+		IndexCRC: indexCRC,
+	})
+	footerCRC := crc32.Checksum(tail[len(tail)-FooterLen:], Castagnoli)
+	body := bytes.Join(append(parts, tail), nil) // unlike make it does not zero what will be written
 	for i := range runs {
 		for j := range runs[i].Batches {
 			b := &runs[i].Batches[j]
-			body = append(body, b.Data...)
-			b.Data = body[b.Pos:len(body):len(body)]
-		}
-		r := &x.Runs[i]
-		if err := hashBlocks(r, body[r.Pos:]); err != nil {
-			return nil, fmt.Errorf("encode segment %s: %w", id, err)
+			end := b.Pos + Pos(len(b.Data))
+			b.Data = body[b.Pos:end:end]
 		}
 	}
-	body = appendIndex(body, x)
-	indexCRC := crc32.Checksum(body[indexPos:], Castagnoli)
-	body = appendFooter(body, Footer{
-		IndexPos: indexPos,
-		IndexLen: int64(len(body)) - int64(indexPos),
-		IndexCRC: indexCRC,
-	})
-	footerCRC := crc32.Checksum(body[len(body)-FooterLen:], Castagnoli)
-	return &Sealed{
+	s := &Sealed{
 		ID:       id,
 		Body:     body,
 		IndexPos: indexPos,
 		IndexCRC: CombineCRC(indexCRC, footerCRC, FooterLen),
 		Runs:     runs,
-	}, nil
+	}
+	for i := range x.Runs {
+		s.CRC = CombineCRC(s.CRC, x.Runs[i].CRC, x.Runs[i].Len)
+	}
+	s.CRC = CombineCRC(s.CRC, s.IndexCRC, int64(len(body))-int64(indexPos))
+	return s, nil
 }
 
 // prepareRuns sorts runs and checks that they can be encoded.
@@ -215,19 +228,36 @@ func minTimestamp(h *recordbatch.Header) int64 {
 	return min(h.BaseTimestamp, h.MaxTimestamp)
 }
 
-// hashBlocks fills in the CRCs of r's blocks, whose bytes are run.
-func hashBlocks(r *IndexRun, run []byte) error {
-	if len(r.Blocks) == 1 {
-		r.Blocks[0].CRC = r.CRC
-		return nil
+// checksumBlocks fills in the CRCs of r's blocks, from those of its batches.
+func (r *IndexRun) checksumBlocks(batches []Batch) {
+	block, room := 0, int64(BlockLen)
+	add := func(crc uint32, n int64) {
+		r.Blocks[block].CRC = CombineCRC(r.Blocks[block].CRC, crc, n)
+		room -= n
 	}
-	for i := range r.Blocks {
-		from := int64(i) * BlockLen
-		_, n := r.BlockRange(i)
-		r.Blocks[i].CRC = crc32.Checksum(run[from:from+n], Castagnoli)
+	for i := range batches {
+		rest, crc := batches[i].Data, batches[i].CRC
+		for int64(len(rest)) > room {
+			head, tail := rest[:room], rest[room:]
+			headCRC, tailCRC := checksumParts(head, tail, crc)
+			add(headCRC, int64(len(head)))
+			block, room = block+1, BlockLen
+			rest, crc = tail, tailCRC
+		}
+		add(crc, int64(len(rest)))
 	}
-	if crc := r.combineBlockCRCs(); crc != r.CRC {
-		return fmt.Errorf("topic %s, partition %d: run has CRC32C %08x, its batches %08x", r.Topic, r.Partition, crc, r.CRC)
+}
+
+// checksumParts returns the CRCs of two parts of which the whole has the CRC
+// crc, and hashes the shorter one.
+func checksumParts(head, tail []byte, crc uint32) (headCRC, tailCRC uint32) {
+	if len(head) == 0 {
+		return 0, crc
 	}
-	return nil
+	if len(head) <= len(tail) {
+		headCRC = crc32.Checksum(head, Castagnoli)
+		return headCRC, CombineCRC(headCRC, crc, int64(len(tail)))
+	}
+	tailCRC = crc32.Checksum(tail, Castagnoli)
+	return cutCRC(crc, tailCRC, int64(len(tail))), tailCRC
 }

@@ -8,6 +8,7 @@ import (
 	"math"
 	"testing"
 
+	"github.com/google/uuid"
 	"pgregory.net/rapid"
 
 	"github.com/wadilog/wadi/internal/recordbatch"
@@ -67,6 +68,28 @@ func TestEncodeLargeRun(t *testing.T) {
 	}
 }
 
+// Batches that end at the end of a block, just before and just after it, and that
+// lie in two blocks with the longer part in either.
+func TestEncodeAtTheBoundsOfBlocks(t *testing.T) {
+	const header = 61
+	for _, lens := range [][]int{
+		{BlockLen, 100},
+		{BlockLen - 1, 100, BlockLen - 99, 100},
+		{BlockLen + 1, 2*BlockLen - 1, 100},
+		{100, 2 * BlockLen, 3 * BlockLen},
+		{BlockLen - 100, 300_000, BlockLen - 300_000, 900_000},
+	} {
+		run := Run{Topic: topicA, TopicName: "weather"}
+		for i, n := range lens {
+			run.Batches = append(run.Batches, plainBatch(1, 5, n-header, uint64(i)))
+			if got := len(run.Batches[i].Data); got != n {
+				t.Fatalf("batch of %d bytes, not %d", got, n)
+			}
+		}
+		checkSealed(t, mustEncode(t, []Run{run}))
+	}
+}
+
 // checkSealed compares every statement of a sealed segment and of its index
 // with the bytes they are about.
 func checkSealed(t interface{ Fatalf(string, ...any) }, s *Sealed) {
@@ -76,6 +99,9 @@ func checkSealed(t interface{ Fatalf(string, ...any) }, s *Sealed) {
 	tail := s.Body[s.IndexPos:]
 	if got := crc32.Checksum(tail, Castagnoli); got != s.IndexCRC {
 		t.Fatalf("tail has CRC %08x, sealed says %08x", got, s.IndexCRC)
+	}
+	if got := crc32.Checksum(s.Body, Castagnoli); got != s.CRC {
+		t.Fatalf("body has CRC %08x, sealed says %08x", got, s.CRC)
 	}
 	footer, err := DecodeFooter(tail[len(tail)-FooterLen:])
 	if err != nil {
@@ -202,25 +228,49 @@ func TestEncodeRefuses(t *testing.T) {
 	}
 }
 
-// Where the run is hashed anyway, a batch that is not what its CRC says is not
-// sealed; elsewhere the segment holds the CRC of the batch that was checked, so
-// a reader finds the damage.
+// A segment holds the CRCs of the batches that were checked, so damage since then
+// is found: by the store, that is given the CRC of the whole, and by a reader.
 func TestEncodeOfChangedBytes(t *testing.T) {
-	large := largeRuns()
-	large[0].Batches[1].Data[1_000_000] ^= 1
-	if _, err := Encode(testID, testOrigin, large); err == nil {
-		t.Error("a long run with a changed byte was sealed")
-	}
-	small := smallRuns()
-	small[0].Batches[1].Data[100] ^= 1
-	sealed := mustEncode(t, small)
-	x, err := DecodeIndex(sealed.Body[sealed.IndexPos:], sealed.IndexCRC)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, _ := x.Find(topicB, 3)
-	if r.CRC == crc32.Checksum(sealed.Body[r.Pos:r.Pos+Pos(r.Len)], Castagnoli) {
-		t.Error("the CRC of a short run covers up for a changed byte")
+	for name, c := range map[string]struct {
+		runs      []Run
+		topic     uuid.UUID
+		partition int32
+		batch     int
+		pos       int // of the byte in the batch
+	}{
+		"short run":       {smallRuns(), topicB, 3, 1, 100},
+		"several blocks":  {largeRuns(), topicA, 0, 1, 1_000_000},
+		"its first bytes": {largeRuns(), topicA, 0, 1, 61},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for i := range c.runs {
+				if c.runs[i].Topic == c.topic && c.runs[i].Partition == c.partition {
+					c.runs[i].Batches[c.batch].Data[c.pos] ^= 1
+				}
+			}
+			sealed := mustEncode(t, c.runs)
+			if sealed.CRC == crc32.Checksum(sealed.Body, Castagnoli) {
+				t.Error("the CRC of the whole covers up for a changed byte")
+			}
+			x, err := DecodeIndex(sealed.Body[sealed.IndexPos:], sealed.IndexCRC)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, _ := x.Find(c.topic, c.partition)
+			if r.CRC == crc32.Checksum(sealed.Body[r.Pos:r.Pos+Pos(r.Len)], Castagnoli) {
+				t.Error("the CRC of the run covers up for a changed byte")
+			}
+			wrong := 0
+			for i := range r.Blocks {
+				pos, n := r.BlockRange(i)
+				if r.Blocks[i].CRC != crc32.Checksum(sealed.Body[pos:pos+Pos(n)], Castagnoli) {
+					wrong++
+				}
+			}
+			if wrong == 0 {
+				t.Error("the CRCs of the blocks cover up for a changed byte")
+			}
+		})
 	}
 }
 
@@ -231,21 +281,34 @@ func TestCorruptErrorUnwraps(t *testing.T) {
 	}
 }
 
+// BenchmarkEncode seals segments of 8 MiB: of many small batches, of few that are a
+// little longer than a block, and of one partition.
 func BenchmarkEncode(b *testing.B) {
-	var runs []Run
-	size := int64(0)
-	for p := range int32(8) {
-		run := Run{Topic: topicA, TopicName: "weather", Partition: p}
-		for i := range 64 {
-			batch := plainBatch(16, 1_700_000_000_000, 16<<10, uint64(i))
-			size += int64(len(batch.Data))
-			run.Batches = append(run.Batches, batch)
-		}
-		runs = append(runs, run)
-	}
-	b.SetBytes(size)
-	b.ReportAllocs()
-	for b.Loop() {
-		mustEncode(b, runs)
+	for _, c := range []struct {
+		name                        string
+		partitions, batches, length int
+	}{
+		{"small batches", 8, 64, 16 << 10},
+		{"batches over a block", 4, 2, 1<<20 + 60_000},
+		{"one partition", 1, 8, 1<<20 + 60_000},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			var runs []Run
+			size := int64(0)
+			for p := range int32(c.partitions) {
+				run := Run{Topic: topicA, TopicName: "weather", Partition: p}
+				for i := range c.batches {
+					batch := plainBatch(16, 1_700_000_000_000, c.length, uint64(i))
+					size += int64(len(batch.Data))
+					run.Batches = append(run.Batches, batch)
+				}
+				runs = append(runs, run)
+			}
+			b.SetBytes(size)
+			b.ReportAllocs()
+			for b.Loop() {
+				mustEncode(b, runs)
+			}
+		})
 	}
 }

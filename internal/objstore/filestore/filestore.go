@@ -65,6 +65,14 @@ func New(root string) (*Store, error) {
 	return s, nil
 }
 
+// Exists tells whether root is a folder that New has made a store.
+func Exists(root string) error {
+	if info, err := os.Stat(filepath.Join(root, objectsDir)); err != nil || !info.IsDir() {
+		return fmt.Errorf("file store: %s is not the folder of a store", root)
+	}
+	return nil
+}
+
 // Close does nothing: between requests no file is open.
 func (s *Store) Close() error { return nil }
 

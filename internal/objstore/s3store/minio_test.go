@@ -3,6 +3,7 @@ package s3store_test
 import (
 	"bytes"
 	"errors"
+	"hash/crc32"
 	"io"
 	"net/http"
 	"strings"
@@ -129,6 +130,7 @@ func TestCorruptPutIsRefused(t *testing.T) {
 				run func() error
 			}{
 				{objstore.OpPut, func() error { _, err := s.Put(t.Context(), "key", body); return err }},
+				{objstore.OpPut, func() error { _, err := s.PutWithCRC(t.Context(), "key", body, crcOf(body)); return err }},
 				{objstore.OpPutIfAbsent, func() error { _, err := s.PutIfAbsent(t.Context(), "key", body); return err }},
 				{objstore.OpPutStream, func() error { _, err := s.PutStream(t.Context(), "key", bytes.NewReader(body)); return err }},
 				{objstore.OpPutStream, func() error { _, err := s.PutStream(t.Context(), "key", bytes.NewReader(body[:2000])); return err }},
@@ -144,6 +146,24 @@ func TestCorruptPutIsRefused(t *testing.T) {
 		})
 	}
 }
+
+// A body that is not what its CRC says was damaged before it came to the driver.
+func TestPutWithAnotherCRCIsRefused(t *testing.T) {
+	s := open(t, minioConfig())
+	body := bytes.Repeat([]byte("0123456789"), 1000)
+	_, err := s.PutWithCRC(t.Context(), "key", body, crcOf(body[1:]))
+	if !errors.Is(err, objstore.ErrChecksum) || objstore.OutcomeOf(err) != objstore.NotCommitted {
+		t.Errorf("got %v (%v), want the checksum refused", err, objstore.OutcomeOf(err))
+	}
+	if _, err := s.PutWithCRC(t.Context(), "key", body, crcOf(body)); err != nil {
+		t.Error(err)
+	}
+	if o, err := s.Get(t.Context(), "key"); err != nil || !bytes.Equal(o.Body, body) {
+		t.Errorf("got %d bytes, %v", len(o.Body), err)
+	}
+}
+
+func crcOf(body []byte) uint32 { return crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli)) }
 
 // TestCorruptPartIsRefused lets the small requests of a multipart upload pass and
 // spoils the last part only.

@@ -31,7 +31,7 @@ func (s *Store) PutStream(ctx context.Context, key string, body io.Reader) (objs
 		return objstore.Receipt{}, r.refused(err)
 	}
 	if !more {
-		return s.put(ctx, r, first)
+		return s.put(ctx, r, first, s.crcOf(first))
 	}
 	u, err := s.beginUpload(ctx, r)
 	if err != nil {

@@ -31,7 +31,10 @@ type Store struct {
 	prefix    string // ends with a slash, or is empty
 }
 
-var _ objstore.Bucket = (*Store)(nil)
+var (
+	_ objstore.Bucket    = (*Store)(nil)
+	_ objstore.CRCPutter = (*Store)(nil)
+)
 
 // New makes a client and finds its credentials. It asks the store nothing.
 func New(ctx context.Context, cfg Config) (*Store, error) {
@@ -188,15 +191,20 @@ func checkContentRange(header string, pos, length int64) (int64, error) {
 
 // Put implements objstore.Bucket.
 func (s *Store) Put(ctx context.Context, key string, body []byte) (objstore.Receipt, error) {
-	return s.put(ctx, request{op: objstore.OpPut, key: key, write: true}, body)
+	return s.put(ctx, request{op: objstore.OpPut, key: key, write: true}, body, s.crcOf(body))
+}
+
+// PutWithCRC implements objstore.CRCPutter.
+func (s *Store) PutWithCRC(ctx context.Context, key string, body []byte, crc uint32) (objstore.Receipt, error) {
+	return s.put(ctx, request{op: objstore.OpPut, key: key, write: true}, body, s.crcHeader(crc))
 }
 
 // PutIfAbsent implements objstore.Bucket.
 func (s *Store) PutIfAbsent(ctx context.Context, key string, body []byte) (objstore.Receipt, error) {
-	return s.put(ctx, request{op: objstore.OpPutIfAbsent, key: key, write: true}, body)
+	return s.put(ctx, request{op: objstore.OpPutIfAbsent, key: key, write: true}, body, s.crcOf(body))
 }
 
-func (s *Store) put(ctx context.Context, r request, body []byte) (objstore.Receipt, error) {
+func (s *Store) put(ctx context.Context, r request, body []byte, crc *string) (objstore.Receipt, error) {
 	if err := r.check(ctx, objstore.CheckKey); err != nil {
 		return objstore.Receipt{}, err
 	}
@@ -206,7 +214,7 @@ func (s *Store) put(ctx context.Context, r request, body []byte) (objstore.Recei
 		Body:           bytes.NewReader(body),
 		ContentLength:  aws.Int64(int64(len(body))),
 		ContentType:    aws.String("application/octet-stream"),
-		ChecksumCRC32C: s.crcOf(body),
+		ChecksumCRC32C: crc,
 	}
 	if r.op == objstore.OpPutIfAbsent {
 		in.IfNoneMatch = aws.String("*")

@@ -38,14 +38,21 @@ func newTransport(cfg Config) *http.Transport {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// crcOf is the checksum of a body as S3 wants it in a header: base64 of the
-// CRC32C in big-endian order.
+// crcOf is the header of a body's checksum; nil for none.
 func (s *Store) crcOf(body []byte) *string {
+	if s.cfg.Checksum != ChecksumCRC32C {
+		return nil
+	}
+	return s.crcHeader(crc32.Checksum(body, castagnoli))
+}
+
+// crcHeader is a CRC32C as S3 wants it in a header: base64 of it in big-endian
+// order; nil if none is to be sent.
+func (s *Store) crcHeader(crc uint32) *string {
 	if s.cfg.Checksum != ChecksumCRC32C || skipChecksum() {
 		return nil
 	}
-	sum := binary.BigEndian.AppendUint32(nil, crc32.Checksum(body, castagnoli))
-	text := base64.StdEncoding.EncodeToString(sum)
+	text := base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, crc))
 	return &text
 }
 

@@ -24,6 +24,8 @@ type Options struct {
 	S3 s3store.Config
 	// Registerer gets the counts of requests; nil means that none are kept.
 	Registerer prometheus.Registerer
+	// Existing refuses a folder that is not a store yet, instead of making one.
+	Existing bool
 }
 
 // DefaultOptions are those of the drivers.
@@ -68,7 +70,7 @@ func open(ctx context.Context, rawURL string, opts Options) (objstore.Bucket, fu
 	case "s3":
 		return openS3(ctx, u, opts.S3)
 	case "file":
-		return openFile(u)
+		return openFile(u, opts.Existing)
 	case "mem":
 		if u.Host+u.Path+u.RawQuery != "" {
 			return nil, nil, errors.New("mem:// takes nothing after it")
@@ -107,12 +109,17 @@ func openS3(ctx context.Context, u *url.URL, cfg s3store.Config) (objstore.Bucke
 	return s, s.Close, nil
 }
 
-func openFile(u *url.URL) (objstore.Bucket, func() error, error) {
+func openFile(u *url.URL, existing bool) (objstore.Bucket, func() error, error) {
 	switch {
 	case u.Host != "" || u.Opaque != "" || !filepath.IsAbs(u.Path):
 		return nil, nil, errors.New("a folder is named by its absolute path after three slashes: file:///var/lib/wadi")
 	case u.RawQuery != "":
 		return nil, nil, errors.New("file:// takes no parameters")
+	}
+	if existing {
+		if err := filestore.Exists(filepath.Clean(u.Path)); err != nil {
+			return nil, nil, err
+		}
 	}
 	s, err := filestore.New(filepath.Clean(u.Path))
 	if err != nil {

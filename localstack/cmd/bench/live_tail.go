@@ -31,10 +31,9 @@ const (
 // segment from the store.
 func (s *sitting) liveTail(ctx context.Context, dir string) error {
 	return s.withNode(ctx, dir, "start.writer", func(writer *localstack.Node) (err error) {
-		reader, err := localstack.StartNode(ctx, localstack.NodeOptions{
-			Binary: s.options.wadi, Store: s.minio.StoreURL(fmt.Sprintf("log-%d", s.number+1)), Env: s.minio.Env(),
-			LogFile: filepath.Join(dir, "reader.log"),
-		})
+		o := s.nodeOptions(dir, "log")
+		o.LogFile = filepath.Join(dir, "reader.log")
+		reader, err := localstack.StartNode(ctx, o)
 		if err != nil {
 			return err
 		}

@@ -23,15 +23,19 @@ const loadGrace = 60 * time.Second
 
 // loadResult is the part of what `wadi bench --json` prints that is used here.
 type loadResult struct {
+	Seconds        float64 `json:"seconds"`
 	Bytes          int64   `json:"bytes"` // of values, or of fetched batches
 	Requests       int64   `json:"requests"`
 	BytesPerSec    float64 `json:"bytes_per_second"`
 	RequestsPerSec float64 `json:"requests_per_second"`
 	Latency        struct {
-		P50 float64 `json:"p50"`
-		P99 float64 `json:"p99"`
-		Max float64 `json:"max"`
+		P50  float64 `json:"p50"`
+		P90  float64 `json:"p90"`
+		P99  float64 `json:"p99"`
+		P999 float64 `json:"p99_9"`
+		Max  float64 `json:"max"`
 	} `json:"latency_us"`
+	Histogram        histogram        `json:"latency_histogram_us"`
 	Errors           map[string]int64 `json:"errors"`
 	Missed           int64            `json:"missed"`
 	ClientCPUSeconds float64          `json:"client_cpu_seconds"`
@@ -79,23 +83,32 @@ func (s *sitting) measure(ctx context.Context, node *localstack.Node, name strin
 		"bytes_per_second":    result.BytesPerSec,
 		"requests_per_second": result.RequestsPerSec,
 		"p50_seconds":         result.Latency.P50 / 1e6,
+		"p90_seconds":         result.Latency.P90 / 1e6,
 		"p99_seconds":         result.Latency.P99 / 1e6,
+		"p99_9_seconds":       result.Latency.P999 / 1e6,
 		"cpu_per_gib":         (after.cpu - before.cpu).Seconds() / size,
 		"cpu_per_request":     (after.cpu - before.cpu).Seconds() / float64(result.Requests),
 		"peak_bytes":          float64(after.peak),
 		"puts_per_gib":        (after.puts - before.puts) / size,
+		"puts_per_second":     (after.puts - before.puts) / result.Seconds,
+		"dollars_per_tib":     (after.dollars - before.dollars) / size * 1024,
 		"store_bytes_read":    (after.read - before.read) / float64(result.Bytes),
 		"client_cpu_per_gib":  result.ClientCPUSeconds / size,
 	} {
 		s.figures.add(name+"."+figure, value)
 	}
+	s.histograms.add(name, result.Histogram)
+	s.noteFailures(name, result)
+	return nil
+}
+
+func (s *sitting) noteFailures(name string, result loadResult) {
 	for kind, n := range result.Errors {
 		s.note("%s: %d requests failed with %s", name, n, kind)
 	}
 	if result.Missed > 0 {
 		s.note("%s: %d requests behind the target rate", name, result.Missed)
 	}
-	return nil
 }
 
 // costs are what a node has used up so far.
@@ -104,6 +117,7 @@ type costs struct {
 	peak     int64 // highest memory since costs were asked for the last time
 	puts     float64
 	requests float64 // of all kinds
+	dollars  float64 // for them, at list price
 	read     float64 // bytes, from the store
 }
 
@@ -116,6 +130,7 @@ func (s *sitting) costs(ctx context.Context, node *localstack.Node) (costs, erro
 		puts:     metrics.sum(storeRequests, "put", "put-if-absent", "put-stream"),
 		requests: metrics.sum(storeRequests),
 		read:     metrics.sum(storeBytes, "get", "get-range"),
+		dollars:  metrics.dollars(),
 	}
 	if c.cpu, c.peak, err = node.Usage(); err != nil {
 		return c, err

@@ -10,6 +10,8 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"github.com/dustin/go-humanize"
 )
 
 // options are the flags.
@@ -20,6 +22,9 @@ type options struct {
 	payload  string
 	jsonFile string
 	profiles string
+	s3Shape  string
+	memory   string
+	parts    partSet
 }
 
 func (o *options) define(flags *flag.FlagSet) {
@@ -28,6 +33,10 @@ func (o *options) define(flags *flag.FlagSet) {
 	flags.Float64Var(&o.seconds, "seconds", 4, "length of a phase")
 	flags.StringVar(&o.payload, "payload", "random", "what records hold: random or log")
 	flags.StringVar(&o.jsonFile, "json", "", "`file` to write every figure to")
+	flags.StringVar(&o.s3Shape, "s3-shape", "", "`binary` of localstack/cmd/s3-shape, to measure by way of it; none for the bare MinIO")
+	flags.StringVar(&o.memory, "memory-limit", "512MiB", "of the nodes")
+	o.parts = allParts()
+	flags.Var(&o.parts, "parts", "which of "+o.parts.String()+" to measure")
 	flags.StringVar(&o.profiles, "profiles", "", "`folder` for a CPU profile of the node per phase; it costs some speed")
 }
 
@@ -39,6 +48,11 @@ func (o *options) validate() error {
 		return errors.New("--seconds is not between 0.5 and 600")
 	case o.payload != "random" && o.payload != "log":
 		return errors.New("--payload is neither random nor log")
+	case len(o.parts) == 0:
+		return errors.New("--parts names none")
+	}
+	if _, err := humanize.ParseBytes(o.memory); err != nil {
+		return fmt.Errorf("--memory-limit: %w", err)
 	}
 	return nil
 }
@@ -82,7 +96,7 @@ func run(ctx context.Context, o options, out, progress io.Writer) error {
 	if err = errors.Join(err, s.close()); err != nil {
 		return err
 	}
-	r := report{machine: machine, options: o, took: time.Since(began), figures: s.figures, notes: s.notes}
+	r := report{machine: machine, options: o, took: time.Since(began), figures: s.figures, histograms: s.histograms, notes: s.notes}
 	if err := r.print(out); err != nil {
 		return err
 	}

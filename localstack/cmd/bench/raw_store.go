@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -71,7 +73,11 @@ func (r *rawStore) transfer(ctx context.Context, d time.Duration, operate func(c
 	for range rawInFlight {
 		group.Go(func() error {
 			for time.Since(began) < d {
-				if err := operate(ctx, next.Add(1)-1); err != nil {
+				err := operate(ctx, next.Add(1)-1)
+				if errors.Is(err, objstore.ErrThrottled) {
+					continue
+				}
+				if err != nil {
 					return err
 				}
 				done.Add(rawObjectBytes)
@@ -91,30 +97,70 @@ type latency struct{ p50, p99 float64 }
 
 // lockstep does one thing after the other for a while.
 func lockstep(d time.Duration, operate func(n int) error) (latency, error) {
+	return concurrent(d, 1, operate)
+}
+
+// concurrent does many things for a while, so many at a time. A store that is
+// asked too much is asked again, and such requests are not counted.
+func concurrent(d time.Duration, inFlight int, operate func(n int) error) (latency, error) {
 	h := hdrhistogram.New(1, time.Minute.Nanoseconds(), 3)
-	for n, began := 0, time.Now(); time.Since(began) < d; n++ {
-		start := time.Now()
-		if err := operate(n); err != nil {
-			return latency{}, err
-		}
-		if err := h.RecordValue(time.Since(start).Nanoseconds()); err != nil {
-			return latency{}, err
-		}
+	var mu sync.Mutex // guards h
+	var next atomic.Int64
+	var group errgroup.Group
+	began := time.Now()
+	for range inFlight {
+		group.Go(func() error {
+			for time.Since(began) < d {
+				start := time.Now()
+				err := operate(int(next.Add(1) - 1))
+				if errors.Is(err, objstore.ErrThrottled) {
+					continue
+				}
+				took := time.Since(start).Nanoseconds()
+				mu.Lock()
+				err = errors.Join(err, h.RecordValue(took))
+				mu.Unlock()
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return latency{}, err
 	}
 	seconds := func(quantile float64) float64 { return float64(h.ValueAtQuantile(quantile)) / 1e9 }
 	return latency{seconds(50), seconds(99)}, nil
 }
 
-func (r *rawStore) smallPut(ctx context.Context, d time.Duration) (latency, error) {
-	return lockstep(d, func(n int) error {
+func (r *rawStore) smallPut(ctx context.Context, d time.Duration, inFlight int) (latency, error) {
+	return concurrent(d, inFlight, func(n int) error {
 		_, err := r.bucket.Put(ctx, fmt.Sprintf("%s/small-%06d", r.prefix, n), r.small)
 		return err
 	})
 }
 
-func (r *rawStore) putIfAbsent(ctx context.Context, d time.Duration) (latency, error) {
-	return lockstep(d, func(n int) error {
+func (r *rawStore) putIfAbsent(ctx context.Context, d time.Duration, inFlight int) (latency, error) {
+	return concurrent(d, inFlight, func(n int) error {
 		_, err := r.bucket.PutIfAbsent(ctx, fmt.Sprintf("%s/slot-%06d", r.prefix, n), r.small)
+		return err
+	})
+}
+
+func (r *rawStore) smallGet(ctx context.Context, d time.Duration, inFlight int) (latency, error) {
+	key := r.prefix + "/small-get"
+	for {
+		_, err := r.bucket.Put(ctx, key, r.small)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, objstore.ErrThrottled) {
+			return latency{}, err
+		}
+	}
+	return concurrent(d, inFlight, func(int) error {
+		_, err := r.bucket.Get(ctx, key)
 		return err
 	})
 }
@@ -122,7 +168,7 @@ func (r *rawStore) putIfAbsent(ctx context.Context, d time.Duration) (latency, e
 // remove deletes the large objects, so that a sitting does not fill the disk.
 func (r *rawStore) remove(ctx context.Context) error {
 	for n := range r.puts.Load() {
-		if _, err := r.bucket.Delete(ctx, r.key(n)); err != nil {
+		if _, err := r.bucket.Delete(ctx, r.key(n)); err != nil && !errors.Is(err, objstore.ErrThrottled) {
 			return err
 		}
 	}

@@ -13,11 +13,12 @@ import (
 
 // report turns figures into what people read.
 type report struct {
-	machine machine
-	options options
-	took    time.Duration
-	figures figures
-	notes   []string
+	machine    machine
+	options    options
+	took       time.Duration
+	figures    figures
+	histograms histograms
+	notes      []string
 }
 
 // line is a row that was worked out.
@@ -33,6 +34,8 @@ type line struct {
 	CPU    *float64 `json:"cpu_seconds_per_gib,omitempty"`
 	Peak   *float64 `json:"peak_mib,omitempty"`
 	PerGiB *float64 `json:"store_puts_per_gib,omitempty"`
+	// Dollars for the requests to the store, at list price.
+	Dollars *float64 `json:"requests_dollars_per_tib,omitempty"`
 }
 
 // number is nil for what was not measured, since JSON knows no NaN.
@@ -45,7 +48,7 @@ func number(f float64) *float64 {
 
 func (r report) lines() []line {
 	var lines []line
-	for _, row := range rows {
+	for _, row := range r.options.rows() {
 		low, high := r.figures.span(row.figure)
 		l := line{
 			Title: row.title, Unit: row.unit.name,
@@ -65,6 +68,7 @@ func (r report) lines() []line {
 			l.CPU = number(r.figures.median(row.load + ".cpu_per_gib"))
 			l.Peak = number(r.figures.median(row.load+".peak_bytes") / mebibytes.size)
 			l.PerGiB = number(r.figures.median(row.load + ".puts_per_gib"))
+			l.Dollars = number(r.figures.median(row.load + ".dollars_per_tib"))
 		}
 		lines = append(lines, l)
 	}
@@ -74,9 +78,14 @@ func (r report) lines() []line {
 func (r report) print(out io.Writer) error {
 	var text strings.Builder
 	fmt.Fprintf(&text, "%d × %s %s/%s, %s; load average before the start: %s\n", r.machine.CPUs, r.machine.CPUModel, r.machine.OS, r.machine.Arch, r.machine.GoVersion, r.machine.LoadBefore)
+	store := "MinIO"
+	if r.options.s3Shape != "" {
+		store = "MinIO behind a proxy that answers as slowly as S3"
+	}
+	fmt.Fprintf(&text, "%s; nodes with --memory-limit=%s\n", store, r.options.memory)
 	fmt.Fprintf(&text, "%d rounds, phases of %gs, %s records of 1 KiB; took %s\n\n", r.options.rounds, r.options.seconds, r.options.payload, r.took.Round(time.Second))
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "\tmedian\t\trounds\t÷ raw\tgoal\t\tnode CPU s/GiB\tpeak MiB\tPUTs/GiB")
+	fmt.Fprintln(table, "\tmedian\t\trounds\t÷ raw\tgoal\t\tnode CPU s/GiB\tpeak MiB\tPUTs/GiB\t$/TiB")
 	for _, l := range r.lines() {
 		verdict := ""
 		if l.Met != nil {
@@ -87,7 +96,7 @@ func (r report) print(out io.Writer) error {
 			span = short(l.Low) + " – " + short(l.High)
 		}
 		fmt.Fprintln(table, strings.Join([]string{
-			l.Title, short(l.Value), l.Unit, span, short(l.Ratio), l.Goal, verdict, short(l.CPU), short(l.Peak), short(l.PerGiB),
+			l.Title, short(l.Value), l.Unit, span, short(l.Ratio), l.Goal, verdict, short(l.CPU), short(l.Peak), short(l.PerGiB), short(l.Dollars),
 		}, "\t"))
 	}
 	if err := table.Flush(); err != nil {
@@ -122,11 +131,15 @@ func (r report) writeJSON(name string) error {
 		Rounds  int     `json:"rounds"`
 		Seconds float64 `json:"phase_seconds"`
 		Payload string  `json:"payload"`
+		Shaped  bool    `json:"s3_shaped"`
+		Memory  string  `json:"memory_limit"`
 		Rows    []line  `json:"rows"`
 		// Figures holds a value per round, in bytes and seconds.
 		Figures map[string][]*float64 `json:"figures"`
-		Notes   []string              `json:"notes"`
-	}{r.machine, r.options.rounds, r.options.seconds, r.options.payload, r.lines(), r.numbers(), r.notes}, "", "  ")
+		// Histograms hold the latencies of each load, of all rounds, in µs.
+		Histograms histograms `json:"histograms_us"`
+		Notes      []string   `json:"notes"`
+	}{r.machine, r.options.rounds, r.options.seconds, r.options.payload, r.options.s3Shape != "", r.options.memory, r.lines(), r.numbers(), r.histograms, r.notes}, "", "  ")
 	if err != nil {
 		return err
 	}

@@ -79,7 +79,7 @@ func TestEveryRowIsMeasured(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := options{wadi: binary, rounds: 1, seconds: 0.5, payload: "log", jsonFile: filepath.Join(dir, "figures.json")}
+	o := options{wadi: binary, rounds: 1, seconds: 0.5, payload: "log", memory: "512MiB", parts: allParts(), jsonFile: filepath.Join(dir, "figures.json")}
 	var table strings.Builder
 	if err := run(t.Context(), o, &table, io.Discard); err != nil {
 		t.Fatal(err)
@@ -97,7 +97,7 @@ func TestEveryRowIsMeasured(t *testing.T) {
 			t.Errorf("%q is not measured or not shown", l.Title)
 		}
 	}
-	if len(written.Rows) != len(rows) {
-		t.Errorf("%d rows, of %d", len(written.Rows), len(rows))
+	if len(written.Rows) != len(o.rows()) {
+		t.Errorf("%d rows, of %d", len(written.Rows), len(o.rows()))
 	}
 }

@@ -25,7 +25,7 @@ const (
 var clusterSizes = []int{1, 2, 4, 8}
 
 // severalNodes measures clusters of each size, on logs of their own.
-func (s *sitting) severalNodes(ctx context.Context, dir string) error {
+func (s *sitting) severalNodes(ctx context.Context, dir string, _ *rawStore) error {
 	for _, size := range clusterSizes {
 		if err := s.cluster(ctx, dir, size); err != nil {
 			return fmt.Errorf("%d nodes: %w", size, err)
@@ -47,8 +47,8 @@ func (s *sitting) cluster(ctx context.Context, dir string, size int) (err error)
 	}()
 	for i := range nodes {
 		if nodes[i], err = localstack.StartNode(ctx, localstack.NodeOptions{
-			Binary: s.options.wadi, Store: s.minio.StoreURL(fmt.Sprintf("%s-log-%d", name, s.number+1)), Env: s.minio.Env(),
-			LogFile: filepath.Join(dir, fmt.Sprintf("%s-%d.log", name, i+1)),
+			Binary: s.options.wadi, Store: s.storeURL(fmt.Sprintf("%s-log-%d", name, s.number+1)), Env: s.minio.Env(),
+			LogFile: filepath.Join(dir, fmt.Sprintf("%s-%d.log", name, i+1)), Args: []string{"--memory-limit", s.options.memory},
 		}); err != nil {
 			return err
 		}

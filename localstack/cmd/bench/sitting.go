@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/dustin/go-humanize"
+
 	"github.com/wadilog/wadi/internal/objstore/stores"
 	"github.com/wadilog/wadi/localstack"
 )
@@ -28,6 +30,8 @@ const (
 	warmRate       = 24 // MiB per second, for warmFor: about 48 MiB, which the cache holds
 	warmFor        = 2 * time.Second
 
+	shapedInFlight = 16 // raw requests of a store whose own time does not count
+
 	slotsOfGoal = 10_000 // that the goal for start-up speaks of
 )
 
@@ -41,14 +45,16 @@ const (
 
 // sitting is one run of the command: a MinIO, and what was measured so far.
 type sitting struct {
-	options  options
-	dir      string
-	minio    *localstack.MinIO
-	figures  figures
-	notes    []string
-	progress io.Writer
-	pprof    string // address of the current node's profiles, if they are wanted
-	number   int    // of the current round
+	options    options
+	dir        string
+	minio      *localstack.MinIO
+	shape      *localstack.S3Shape // in front of it, if any
+	figures    figures
+	histograms histograms
+	notes      []string
+	progress   io.Writer
+	pprof      string // address of the current node's profiles, if they are wanted
+	number     int    // of the current round
 }
 
 func newSitting(ctx context.Context, o options, progress io.Writer) (*sitting, error) {
@@ -63,11 +69,28 @@ func newSitting(ctx context.Context, o options, progress io.Writer) (*sitting, e
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	return &sitting{options: o, dir: dir, minio: minio, figures: figures{}, progress: progress}, nil
+	s := &sitting{options: o, dir: dir, minio: minio, figures: figures{}, histograms: histograms{}, progress: progress}
+	if o.s3Shape != "" {
+		if s.shape, err = localstack.StartS3Shape(ctx, o.s3Shape, minio.Endpoint); err != nil {
+			return nil, errors.Join(err, s.close())
+		}
+	}
+	return s, nil
 }
 
-func (s *sitting) close() error {
-	return errors.Join(s.minio.Stop(), os.RemoveAll(s.dir))
+func (s *sitting) close() (err error) {
+	if s.shape != nil {
+		err = s.shape.Stop()
+	}
+	return errors.Join(err, s.minio.Stop(), os.RemoveAll(s.dir))
+}
+
+// storeURL is the store that is measured, as nodes are told of it.
+func (s *sitting) storeURL(prefix string) string {
+	if s.shape == nil {
+		return s.minio.StoreURL(prefix)
+	}
+	return s.minio.StoreURLAt(s.shape.Endpoint, prefix)
 }
 
 func (s *sitting) say(what string) {
@@ -88,35 +111,37 @@ func (s *sitting) round(ctx context.Context, number int) (err error) {
 	}
 	opts := stores.DefaultOptions()
 	opts.S3.AccessKey, opts.S3.SecretKey = s.minio.AccessKey, s.minio.SecretKey
-	bucket, closeBucket, err := stores.Open(ctx, s.minio.StoreURL(""), opts)
+	bucket, closeBucket, err := stores.Open(ctx, s.storeURL(""), opts)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeBucket()) }()
 	raw := newRawStore(bucket, fmt.Sprintf("raw-%d", number+1))
 
-	if err := s.writeHalf(ctx, dir, raw); err != nil {
+	limit, err := humanize.ParseBytes(s.options.memory)
+	if err != nil {
 		return err
 	}
-	if err := s.readHalf(ctx, dir, raw); err != nil {
+	s.figures.add("memory_limit.bytes", float64(limit))
+	if err := s.rawLatencies(ctx, dir, raw); err != nil {
 		return err
 	}
-	if err := s.liveTail(ctx, dir); err != nil {
-		return err
-	}
-	if err := s.severalNodes(ctx, dir); err != nil {
-		return err
+	for _, p := range parts {
+		if !s.options.parts[p.name] {
+			continue
+		}
+		if err := p.measure(s, ctx, dir, raw); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
 	}
 	return raw.remove(ctx)
 }
 
 // withNode runs a node of this round's log for as long as use takes. Its start
-// and its end are figures of their own.
+// is a figure of its own.
 func (s *sitting) withNode(ctx context.Context, dir, start string, use func(*localstack.Node) error) (err error) {
-	o := localstack.NodeOptions{
-		Binary: s.options.wadi, Store: s.minio.StoreURL(fmt.Sprintf("log-%d", s.number+1)), DataDir: filepath.Join(dir, "data"),
-		Env: s.minio.Env(), LogFile: filepath.Join(dir, "node.log"),
-	}
+	o := s.nodeOptions(dir, "log")
+	o.DataDir = filepath.Join(dir, "data")
 	if s.options.profiles != "" {
 		if s.pprof, err = freeAddress(); err != nil {
 			return err
@@ -133,11 +158,27 @@ func (s *sitting) withNode(ctx context.Context, dir, start string, use func(*loc
 	return errors.Join(err, node.Stop())
 }
 
+// nodeOptions are of a node of one of this round's logs, without a disk.
+func (s *sitting) nodeOptions(dir, log string) localstack.NodeOptions {
+	return localstack.NodeOptions{
+		Binary: s.options.wadi, Store: s.storeURL(fmt.Sprintf("%s-%d", log, s.number+1)),
+		Env: s.minio.Env(), LogFile: filepath.Join(dir, log+".log"), Args: []string{"--memory-limit", s.options.memory},
+	}
+}
+
+// withLog runs a node of a log of its own for as long as use takes.
+func (s *sitting) withLog(ctx context.Context, o localstack.NodeOptions, use func(*localstack.Node) error) error {
+	node, err := localstack.StartNode(ctx, o)
+	if err != nil {
+		return err
+	}
+	return errors.Join(use(node), node.Stop())
+}
+
 func (s *sitting) writeHalf(ctx context.Context, dir string, raw *rawStore) error {
 	return s.withNode(ctx, dir, "start.empty", func(node *localstack.Node) error {
 		return inOrder(
 			func() error { return s.idle(ctx, node) },
-			func() error { return s.rawLatencies(ctx, dir, raw) },
 			func() error {
 				return s.measure(ctx, node, "acks-all.idle", s.produceArgs(singlesTopic, "raw", 4, "--rate", strconv.Itoa(idleRate))...)
 			},
@@ -187,6 +228,7 @@ func (s *sitting) idle(ctx context.Context, node *localstack.Node) error {
 	s.figures.add("idle.resident_bytes", float64(resident))
 	s.figures.add("idle.cpu", (after.cpu-before.cpu).Seconds()/seconds)
 	s.figures.add("idle.store_requests_per_second", (after.requests-before.requests)/seconds)
+	s.figures.add("idle.dollars_per_month", (after.dollars-before.dollars)/seconds*secondsPerMonth)
 	return err
 }
 
@@ -194,10 +236,17 @@ func (s *sitting) idle(ctx context.Context, node *localstack.Node) error {
 func (s *sitting) rawLatencies(ctx context.Context, dir string, raw *rawStore) error {
 	s.say("raw latencies")
 	d := s.options.phase() / 4
+	inFlight := 1
+	if s.shape != nil {
+		// One after the other would be a dozen samples of something as varied as
+		// this, and the store's own time does not count.
+		inFlight, d = shapedInFlight, s.options.phase()
+	}
 	for name, measure := range map[string]func() (latency, error){
-		"raw.small_put":     func() (latency, error) { return raw.smallPut(ctx, d) },
-		"raw.put_if_absent": func() (latency, error) { return raw.putIfAbsent(ctx, d) },
-		"raw.fdatasync":     func() (latency, error) { return diskSync(dir, d) },
+		"raw.small_put":     func() (latency, error) { return raw.smallPut(ctx, d, inFlight) },
+		"raw.put_if_absent": func() (latency, error) { return raw.putIfAbsent(ctx, d, inFlight) },
+		"raw.small_get":     func() (latency, error) { return raw.smallGet(ctx, d, inFlight) },
+		"raw.fdatasync":     func() (latency, error) { return diskSync(dir, s.options.phase()/4) },
 	} {
 		l, err := measure()
 		if err != nil {

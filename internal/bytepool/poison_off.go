@@ -1,0 +1,5 @@
+//go:build !race && !failpoints
+
+package bytepool
+
+const poisons = false

@@ -18,6 +18,11 @@ SCHEMATHESIS_TIME ?= 180
 # Of make linearizability: the seeds 1 to HISTORIES, or SEED alone if it is not 0.
 HISTORIES      ?= 2000
 SEED           ?= 0
+# Of make soak: the worlds in virtual time, from the first seed on, and the minutes
+# of load on real nodes.
+SOAK_SEEDS     ?= 500
+SOAK_FIRST     ?= 1
+MINUTES        ?= 10
 
 .PHONY: help
 help: ## list the targets
@@ -82,6 +87,12 @@ linearizability: ## check HISTORIES histories of nodes that fail, or that of one
 .PHONY: linear-processes
 linear-processes: ## check 36 histories of real nodes on MinIO, killed and frozen
 	cd localstack/linear && $(GO) test -count=1 -timeout 15m -run '^TestProcesses$$' -args -linear.processes=36 -linear.seed=$(SEED)
+
+.PHONY: soak
+soak: build ## SOAK_SEEDS=500 worlds beside a naive model, then MINUTES=10 of real nodes whose bytes stay level
+	cd localstack/soak && $(GO) test -count=1 -timeout 120m -run '^TestSoak$$' \
+		-args -soak.seeds=$(SOAK_SEEDS) -soak.first=$(SOAK_FIRST) -soak.seed=$(SEED)
+	$(GO) run ./localstack/cmd/soak --wadi ./bin/wadi --seed $(SEED) --duration $(MINUTES)m
 
 .PHONY: mutants
 mutants: ## leave out one safety rule at a time; each must turn its test red

@@ -54,7 +54,7 @@ func (s *State) checkCommit(c *CommitSegment) error {
 // checkNewObject tells whether an object may come into the catalog.
 func (s *State) checkNewObject(o *NewObject) error {
 	switch {
-	case o.ID.Time() < s.orphanFloor:
+	case o.ID.Time() < s.orphanFloor && !mutant.On(mutant.SkipOrphanFloor):
 		return ErrOrphanFloor
 	case o.Kind != SegmentObject, o.Size < 0, o.IndexPos < 0, int64(o.IndexPos) > o.Size:
 		return invalid(InvalidObject)

@@ -1,5 +1,7 @@
 package catalog
 
+import "github.com/wadilog/wadi/internal/mutant"
+
 // DueForRetention tells whether a topic has records that its settings will not
 // keep any more once the journal's time is now, in ms.
 func (s *State) DueForRetention(t *Topic, now int64) bool {
@@ -40,7 +42,10 @@ func (p *Partition) expired(c *TopicConfig, now int64, limit int) (start Offset,
 		tooOld := c.RetentionMs != Unlimited && now-e.CommitTime > c.RetentionMs
 		tooMany := c.RetentionBytes != Unlimited && bytes-e.Len >= c.RetentionBytes
 		if n == limit || !tooOld && !tooMany {
-			break
+			if !mutant.On(mutant.SkipRetained) || n == 0 || n == limit {
+				break
+			}
+			return e.End(), n + 1
 		}
 		start, bytes = e.End(), bytes-e.Len
 		n++

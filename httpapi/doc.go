@@ -48,7 +48,7 @@
 //
 // # Locks
 //
-// Server.altering is held over the read, change and write of a topic's settings,
+// Server.altering, a channel with room for one, is held over the read, change and write of a topic's settings,
 // manyFetch.mu over the counting of one request's bytes. Neither is taken while
 // the other is held.
 package httpapi

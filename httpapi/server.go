@@ -109,7 +109,7 @@ type Server struct {
 
 	drain drain
 
-	altering sync.Mutex // held from reading a topic's settings until their change is committed
+	altering chan struct{} // has room for one, from reading a topic's settings until their change is committed
 }
 
 // NewServer wires the API up. It starts nothing.
@@ -136,6 +136,7 @@ func NewServer(cfg Config, producer Producer, fetcher Fetcher, topics Topics, he
 		decoding:  semaphore.NewWeighted(cfg.DecodingBytesMax),
 		streaming: semaphore.NewWeighted(cfg.StreamedBytesMax),
 		drain:     drain{begun: time.Now()},
+		altering:  make(chan struct{}, 1),
 	}
 	s.metrics = newMetrics(reg, s)
 	s.router = s.routes(promhttp.HandlerFor(reg, promhttp.HandlerOpts{DisableCompression: true}))

@@ -248,10 +248,14 @@ func (s *Server) alterTopic(x *exchange) error {
 }
 
 // alter changes a topic. The edit carries all settings, so that two changes at
-// once would lose one; the lock keeps them apart on this node.
+// once would lose one; altering keeps them apart on this node. Its wait ends with ctx.
 func (s *Server) alter(ctx context.Context, name string, settings topicSettings) (*catalog.Topic, error) {
-	s.altering.Lock()
-	defer s.altering.Unlock()
+	select {
+	case s.altering <- struct{}{}:
+		defer func() { <-s.altering }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	t, err := s.confirmedTopic(ctx, name)
 	if err != nil {
 		return nil, err

@@ -114,6 +114,7 @@ func (g *Ingester) newLane(node catalog.NodeID, last uint64, up uploader, warm W
 		queue:    make(chan *upload, g.cfg.UploadsMax),
 		sent:     last,
 		sealed:   last,
+		landed:   last,
 	}
 }
 

@@ -31,6 +31,7 @@ type lane struct {
 	queue   chan *upload  // in order of sealing
 	sent    uint64        // owned by the committing goroutine: last number that a commit was sent for
 	sealed  uint64        // owned by the sender: last number that was sealed
+	landed  uint64        // owned by the settling goroutine: last number whose commit the catalog took
 }
 
 // upload is a segment on its way; done has a value when the PUT has ended.
@@ -52,10 +53,9 @@ func (l *lane) send(ctx context.Context, units []*unit) error {
 	}
 	up := &upload{after: l.sealed, upto: units[len(units)-1].number, done: make(chan error, 1), begun: time.Now()}
 	l.sealed = up.upto
-	id := ulid.MustNew(uint64(l.catalog.View().Time()), ulid.DefaultEntropy())
-	sealed, err := seal(id, segment.Origin{Node: l.node, After: up.after, Upto: up.upto}, units)
+	sealed, err := l.seal(up, units)
 	if err != nil {
-		return fmt.Errorf("seal a segment: %w", err) // a bug: what it is made of was validated
+		return err
 	}
 	up.segment = sealed
 	l.metrics.segmentBytes.Observe(float64(len(sealed.Body)))
@@ -76,6 +76,16 @@ func (l *lane) send(ctx context.Context, units []*unit) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// seal makes a segment of units under a ULID of the journal's time.
+func (l *lane) seal(up *upload, units []*unit) (*sealedSegment, error) {
+	id := ulid.MustNew(uint64(l.catalog.View().Time()), ulid.DefaultEntropy())
+	sealed, err := seal(id, segment.Origin{Node: l.node, After: up.after, Upto: up.upto}, units)
+	if err != nil {
+		return nil, fmt.Errorf("seal a segment: %w", err) // a bug: what it is made of was validated
+	}
+	return sealed, nil
 }
 
 // run commits what was sent, in order, until ctx ends.
@@ -118,7 +128,21 @@ type commit struct {
 	*upload
 	taking   []bool
 	where    []unitResults
+	edit     catalog.CommitSegment
 	proposal *catalog.Proposal // nil if every unit was withdrawn
+}
+
+// describe makes the edit's object and units of the segment.
+func (c *commit) describe() {
+	s := c.segment
+	c.edit.Object = catalog.NewObject{
+		ID:       s.ID,
+		Kind:     catalog.SegmentObject,
+		Size:     int64(len(s.Body)),
+		IndexPos: s.IndexPos,
+		IndexCRC: s.IndexCRC,
+	}
+	c.edit.Units, c.where = s.commitUnits(c.taking)
 }
 
 // commit waits for the upload and submits the edit that gives its units their
@@ -142,21 +166,10 @@ func (l *lane) commit(ctx context.Context, up *upload) (*commit, error) {
 	if !some {
 		return c, nil
 	}
-	edit := catalog.CommitSegment{
-		Node:  l.node,
-		After: l.sent,
-		Upto:  up.upto,
-		Object: catalog.NewObject{
-			ID:       up.segment.ID,
-			Kind:     catalog.SegmentObject,
-			Size:     int64(len(up.segment.Body)),
-			IndexPos: up.segment.IndexPos,
-			IndexCRC: up.segment.IndexCRC,
-		},
-	}
-	edit.Units, c.where = up.segment.commitUnits(c.taking)
+	c.edit = catalog.CommitSegment{Node: l.node, After: l.sent, Upto: up.upto}
+	c.describe()
 	var err error
-	c.proposal, err = submit(ctx, l.catalog, edit)
+	c.proposal, err = submit(ctx, l.catalog, c.edit)
 	if err != nil {
 		return nil, err
 	}
@@ -179,16 +192,56 @@ func submit(ctx context.Context, c committer, e catalog.Edit) (*catalog.Proposal
 	}
 }
 
-// settle waits for the catalog's answer and hands it to the units.
-func (l *lane) settle(ctx context.Context, c *commit) error {
-	if c.proposal != nil {
+// decided waits for the catalog's answer. A segment that has become older than the
+// orphan floor, because this process slept, is uploaded again under a new ULID;
+// commits that were sent meanwhile are refused since its numbers were missing, and
+// sent again.
+func (l *lane) decided(ctx context.Context, c *commit) (catalog.Result, error) {
+	for {
 		result, err := c.proposal.Wait(ctx)
 		if err == nil {
 			err = result.Err
 		}
 		var order *catalog.CommitOrderError
 		switch {
+		case errors.Is(err, catalog.ErrOrphanFloor):
+			if err := l.renew(ctx, c); err != nil {
+				return catalog.Result{}, err
+			}
+		case errors.As(err, &order) && order.Last < c.edit.After && l.landed == c.edit.After:
+		default:
+			return result, err
+		}
+		if c.proposal, err = submit(ctx, l.catalog, c.edit); err != nil {
+			return catalog.Result{}, err
+		}
+	}
+}
+
+// renew uploads a segment that was refused under a new ULID.
+func (l *lane) renew(ctx context.Context, c *commit) error {
+	l.logger.Warn("a segment is older than the orphan floor, and is uploaded again", "segment", segment.Key(c.segment.ID))
+	sealed, err := l.seal(c.upload, c.segment.units)
+	if err != nil {
+		return err
+	}
+	key := segment.Key(sealed.ID)
+	if _, err := l.uploader.Upload(ctx, key, sealed.Body, sealed.CRC); err != nil {
+		return fmt.Errorf("upload %s: %w", key, err)
+	}
+	c.segment = sealed
+	c.describe()
+	return nil
+}
+
+// settle waits for the catalog's answer and hands it to the units.
+func (l *lane) settle(ctx context.Context, c *commit) error {
+	if c.proposal != nil {
+		result, err := l.decided(ctx, c)
+		var order *catalog.CommitOrderError
+		switch {
 		case err == nil:
+			l.landed = c.upto
 		case errors.As(err, &order) && order.Last >= c.upto:
 			// It had been committed before, and so may those after it have been;
 			// what came of it is not known here.

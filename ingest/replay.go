@@ -142,7 +142,11 @@ func (g *Ingester) sendFrames(ctx context.Context, l *lane, old *wal.Leftover, l
 			return count, fmt.Errorf("frame %d: %w", frame.Number, err)
 		}
 		u.number = frame.Number
-		g.nameTopics(u)
+		if !g.nameTopics(u) {
+			u.err = catalog.ErrTopicNotFound
+			g.countDropped(u)
+			continue
+		}
 		flush.open.add(u, time.Time{})
 		count++
 		if flush.full() {
@@ -157,23 +161,33 @@ func (g *Ingester) sendFrames(ctx context.Context, l *lane, old *wal.Leftover, l
 	return count, nil
 }
 
-// nameTopics fills in what frames leave out: the names that segments carry.
-func (g *Ingester) nameTopics(u *unit) {
+// nameTopics fills in what frames leave out: the names that segments carry. It
+// returns false if a topic was deleted. One that the view does not know was: the
+// frame is older than this node's registration, which the view holds, and the
+// topic older than the frame.
+func (g *Ingester) nameTopics(u *unit) bool {
 	view := g.catalog.View()
 	for i := range u.appends {
-		if t, ok := view.Topic(u.appends[i].partition.Topic); ok {
-			u.appends[i].topicName = t.Name
+		t, ok := view.Topic(u.appends[i].partition.Topic)
+		if !ok {
+			return false
 		}
+		u.appends[i].topicName = t.Name
 	}
+	return true
 }
 
 func (g *Ingester) countReplayed(s *sealedSegment) {
 	for _, u := range s.units {
 		if u.err != nil {
-			g.metrics.droppedReplay.Inc()
-			g.logger.Warn("acknowledged records could not be committed", "number", u.number, "records", u.appends[0].records, "error", u.err)
+			g.countDropped(u)
 			continue
 		}
 		g.metrics.replayed.Inc()
 	}
+}
+
+func (g *Ingester) countDropped(u *unit) {
+	g.metrics.droppedReplay.Inc()
+	g.logger.Warn("acknowledged records could not be committed", "number", u.number, "records", u.appends[0].records, "error", u.err)
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/wadilog/wadi/catalog"
 	"github.com/wadilog/wadi/internal/failpoint"
+	"github.com/wadilog/wadi/internal/mutant"
 	"github.com/wadilog/wadi/internal/objstore"
 	"github.com/wadilog/wadi/internal/segment"
 )
@@ -105,7 +106,7 @@ func (c *Collector) sweepOrphans(ctx context.Context, view *catalog.State, floor
 					c.logger.Warn("a key among the segments is not that of one", "key", o.Key)
 				case id.Time() >= floor:
 					more = false
-				case !view.Known(id):
+				case !view.Known(id) || mutant.On(mutant.SkipKnownObject):
 					orphans = append(orphans, catalog.NewObject{ID: id, Size: o.Size})
 				}
 			}

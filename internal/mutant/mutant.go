@@ -40,5 +40,8 @@ const (
 	SkipCommitEpoch      = "commit-epoch"        // take a member's offsets whatever its epoch
 	SkipCompactCheck     = "compact-check"       // compact a partition whatever its extents are by now
 	SkipConservation     = "conservation"        // swap compacted extents in without comparing their records
+	SkipOrphanFloor      = "orphan-floor"        // commit an object that may be deleted as an orphan
+	SkipKnownObject      = "known-object"        // take every segment below the orphan floor for an orphan
+	SkipRetained         = "retained"            // let retention drop one extent more than the settings do
 	SkipSyncedPosition   = "wal-synced-position" // take WAL damage for a torn tail
 )

@@ -97,7 +97,7 @@ func TestGroupThroughAnyNode(t *testing.T) {
 		ask("DELETE", g, "", 204, "")
 		ask("GET", g, "", 404, `"group_not_found"`)
 		for _, n := range w.nodes {
-			n.retire(w.rng, time.Minute)
+			n.Retire(w.rng, time.Minute)
 		}
 		w.network.Close()
 	})
@@ -123,7 +123,7 @@ func (w *groupWorld) run() {
 		for _, n := range w.nodes {
 			w.spoil(n)
 		}
-		w.door.setLoss(0.01)
+		w.door.SetLoss(0.01)
 		rng := rand.New(rand.NewPCG(w.rng.Uint64(), 15))
 		nemesis.Go(func() { w.haunt(ctx, rng) })
 	}
@@ -150,24 +150,24 @@ func (w *groupWorld) run() {
 	members.Wait()
 	w.t.Logf("%d moves of partitions; %v", w.ledger.moves, w.ledger.counts)
 	for _, n := range w.nodes {
-		n.retire(w.rng, time.Minute)
+		n.Retire(w.rng, time.Minute)
 	}
 	w.network.Close()
 }
 
 // mend ends all faults; every node is up.
 func (w *groupWorld) mend() {
-	w.door.setLoss(0)
+	w.door.SetLoss(0)
 	w.network.Reset()
 	for _, n := range w.nodes {
-		n.store.Reset()
-		n.reads.Reset()
+		n.Store.Reset()
+		n.Reads.Reset()
 	}
 	for _, n := range w.nodes {
-		if n.current() == nil {
-			n.start(w.rng)
+		if n.Current() == nil {
+			n.Start(w.rng)
 		}
-		<-n.current().ingester.Ready()
+		<-n.Current().Ingester.Ready()
 	}
 }
 

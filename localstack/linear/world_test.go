@@ -16,6 +16,7 @@ import (
 	"github.com/wadilog/wadi/ingest/wal/crashfs"
 	"github.com/wadilog/wadi/internal/objstore/faultstore"
 	"github.com/wadilog/wadi/internal/objstore/memstore"
+	"github.com/wadilog/wadi/localstack/inprocess"
 	"github.com/wadilog/wadi/localstack/linear"
 )
 
@@ -29,9 +30,9 @@ type world struct {
 	t       *testing.T
 	rng     *rand.Rand
 	bucket  *memstore.Store
-	nodes   []*node
+	nodes   []*inprocess.Node
 	network *catalogtest.Network // between nodes
-	door    *frontDoor
+	door    *inprocess.Door
 	client  *http.Client
 	history linear.History
 	load    *linear.Workload
@@ -41,7 +42,7 @@ type world struct {
 // newWorld starts two to four nodes without faults, and makes what clients need.
 func newWorld(t *testing.T, seed uint64) *world {
 	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 11)), bucket: memstore.New(), network: catalogtest.New()}
-	w.door = &frontDoor{nodes: map[string]*node{}, rng: rand.New(rand.NewPCG(seed, 12))}
+	w.door = inprocess.NewDoor(rand.New(rand.NewPCG(seed, 12)))
 	w.client = &http.Client{Transport: w.door}
 	w.end = func() {}
 	mix := linear.Mix(seed % 2)
@@ -51,17 +52,17 @@ func newWorld(t *testing.T, seed uint64) *world {
 	}
 	alone := w.rng.IntN(6) == 0
 	for i := range 2 + w.rng.IntN(3) {
-		n := newNode(t, fmt.Sprintf("node-%d", i), w.bucket, w.network)
-		n.alone = alone
+		n := inprocess.NewNode(fmt.Sprintf("node-%d", i), w.bucket, w.network, func(err error) { t.Error(err) })
+		n.Alone, n.Adjust = alone, vary
 		if w.rng.IntN(2) == 0 {
-			n.disk = crashfs.New()
+			n.Disk = crashfs.New()
 		}
 		w.nodes = append(w.nodes, n)
-		w.door.nodes[n.name] = n
-		w.load.Nodes = append(w.load.Nodes, "http://"+n.name)
-		n.start(w.rng)
+		w.door.Add(n)
+		w.load.Nodes = append(w.load.Nodes, "http://"+n.Name)
+		n.Start(w.rng)
 	}
-	<-w.nodes[0].current().catalog.Ready()
+	<-w.nodes[0].Current().Catalog.Ready()
 	w.request(http.MethodPut, "/v1/topics/"+topic, fmt.Sprintf(`{"partitions":%d}`, partitions), nil)
 	if mix == linear.Repeats {
 		for range 3 {
@@ -73,6 +74,12 @@ func newWorld(t *testing.T, seed uint64) *world {
 		}
 	}
 	return w
+}
+
+// vary draws how long a node's life lets others wait.
+func vary(s *inprocess.Settings, rng *rand.Rand) {
+	s.Ingest.FlushInterval = time.Duration(10+rng.IntN(200)) * time.Millisecond
+	s.API.RequestTimeout = time.Duration(500+rng.IntN(4000)) * time.Millisecond
 }
 
 func (w *world) newClient() *linear.Client {
@@ -107,16 +114,16 @@ func (w *world) request(method, path, body string, into any) {
 }
 
 // spoil makes requests of a node to the store fail.
-func (w *world) spoil(n *node) {
-	n.store.Reset()
-	n.store.Randomize(w.rng.Uint64(), faultstore.Probabilities{
+func (w *world) spoil(n *inprocess.Node) {
+	n.Store.Reset()
+	n.Store.Randomize(w.rng.Uint64(), faultstore.Probabilities{
 		FailBefore: 0.02, FailAfter: 0.03, LoseRequest: 0.02, LoseResponse: 0.04, Throttle: 0.02,
 		Hang: 0.02, Conflict: 0.02, ExistsByOwnWrite: 0.03, LandLate: 0.03, CutRead: 0.01,
 		Delay: 0.5, DelayMax: 200 * time.Millisecond, LateMax: 5 * time.Second,
 	})
-	n.reads.Randomize(w.rng.Uint64(), faultstore.Probabilities{ShortenRead: 0.03, CorruptRead: 0.03})
+	n.Reads.Randomize(w.rng.Uint64(), faultstore.Probabilities{ShortenRead: 0.03, CorruptRead: 0.03})
 	if w.rng.IntN(4) == 0 {
-		n.store.SetSkew(time.Duration(w.rng.Int64N(int64(96*time.Hour))) - 48*time.Hour)
+		n.Store.SetSkew(time.Duration(w.rng.Int64N(int64(96*time.Hour))) - 48*time.Hour)
 	}
 }
 
@@ -130,7 +137,7 @@ func (w *world) run() {
 		LoseRequest: 0.03, LoseAnswer: 0.03, Repeat: 0.03, ArriveLate: 0.03, LateMax: 5 * time.Second,
 		Delay: 0.3, DelayMax: 300 * time.Millisecond,
 	})
-	w.door.setLoss(0.005)
+	w.door.SetLoss(0.005)
 	ctx, cancel := context.WithCancel(context.Background())
 	w.end = cancel
 	var nemesis sync.WaitGroup
@@ -146,7 +153,7 @@ func (w *world) run() {
 func (w *world) haunt(ctx context.Context, rng *rand.Rand) {
 	var busy sync.WaitGroup
 	defer busy.Wait()
-	suffering := make(chan *node, len(w.nodes))
+	suffering := make(chan *inprocess.Node, len(w.nodes))
 	for _, i := range rng.Perm(len(w.nodes)) {
 		suffering <- w.nodes[i]
 	}
@@ -169,42 +176,42 @@ func (w *world) haunt(ctx context.Context, rng *rand.Rand) {
 }
 
 // hurt does one thing to a node and undoes it.
-func (w *world) hurt(n *node, rng *rand.Rand) {
+func (w *world) hurt(n *inprocess.Node, rng *rand.Rand) {
 	some := func(most time.Duration) { time.Sleep(time.Duration(rng.Int64N(int64(most)))) }
 	switch rng.IntN(8) {
 	case 0, 1:
-		n.crash(rng)
+		n.Crash(rng)
 		some(2 * time.Second)
-		n.start(rng)
+		n.Start(rng)
 	case 2:
-		n.retire(rng, 5*time.Second)
+		n.Retire(rng, 5*time.Second)
 		some(time.Second)
-		n.start(rng)
+		n.Start(rng)
 	case 3, 4:
-		w.network.Freeze(n.name)
+		w.network.Freeze(n.Name)
 		some(6 * time.Second)
-		w.network.Resume(n.name)
+		w.network.Resume(n.Name)
 	case 5:
-		n.store.SetOutage([]faultstore.Outage{faultstore.Refusing, faultstore.Hanging}[rng.IntN(2)])
+		n.Store.SetOutage([]faultstore.Outage{faultstore.Refusing, faultstore.Hanging}[rng.IntN(2)])
 		some(4 * time.Second)
-		n.store.SetOutage(faultstore.Up)
+		n.Store.SetOutage(faultstore.Up)
 	case 6, 7:
 		w.isolate(n, rng.IntN(3), some)
 	}
 }
 
 // isolate cuts a node off from the others: what it sends, what it is sent, or both.
-func (w *world) isolate(n *node, how int, some func(time.Duration)) {
+func (w *world) isolate(n *inprocess.Node, how int, some func(time.Duration)) {
 	for _, set := range []func(from, to string){w.network.Cut, w.network.Mend} {
 		for _, other := range w.nodes {
 			if other == n {
 				continue
 			}
 			if how != 1 {
-				set(n.name, other.name)
+				set(n.Name, other.Name)
 			}
 			if how != 0 {
-				set(other.name, n.name)
+				set(other.Name, n.Name)
 			}
 		}
 		some(6 * time.Second)
@@ -214,25 +221,25 @@ func (w *world) isolate(n *node, how int, some func(time.Duration)) {
 // heal ends all faults, lets what is late land, and lets each node have a last
 // life in which what is on its disk is committed. Then the log is read.
 func (w *world) heal() {
-	w.door.setLoss(0)
+	w.door.SetLoss(0)
 	w.network.Reset()
 	for _, n := range w.nodes {
-		n.store.Reset()
-		n.reads.Reset()
-		n.crash(w.rng)
+		n.Store.Reset()
+		n.Reads.Reset()
+		n.Crash(w.rng)
 	}
 	time.Sleep(time.Minute)
 	for _, n := range w.nodes {
-		n.start(w.rng)
+		n.Start(w.rng)
 	}
 	for _, n := range w.nodes {
-		<-n.current().ingester.Ready()
+		<-n.Current().Ingester.Ready()
 	}
 	for _, n := range w.nodes {
 		c := w.newClient()
 		for p := range int32(partitions) {
-			if _, ok := c.EndOffset(context.Background(), "http://"+n.name, p); !ok {
-				w.t.Errorf("%s: no end offset of partition %d", n.name, p)
+			if _, ok := c.EndOffset(context.Background(), "http://"+n.Name, p); !ok {
+				w.t.Errorf("%s: no end offset of partition %d", n.Name, p)
 			}
 		}
 	}
@@ -242,7 +249,7 @@ func (w *world) heal() {
 		}
 	}
 	for _, n := range w.nodes {
-		n.retire(w.rng, time.Minute)
+		n.Retire(w.rng, time.Minute)
 	}
 	w.network.Close()
 }

@@ -72,6 +72,9 @@ var table = []row{
 	{mutant.SkipExpectedOffset, "localstack/linear", "TestLinearizability", fewHistories},
 	{mutant.SkipCompactCheck, "catalog", "TestStateAgainstModel", quickRapid},
 	{mutant.SkipConservation, "tiering", "TestCompactComparesWhatWasWritten", nil},
+	{mutant.SkipOrphanFloor, "tiering", "TestOrphanThatIsCommittedAfterAll", nil},
+	{mutant.SkipKnownObject, "localstack/soak", "TestSoak", fewWorlds},
+	{mutant.SkipRetained, "localstack/soak", "TestSoak", fewWorlds},
 	{mutant.SkipReadCRC, "reader", "TestFlippedByteIsNeverServed", nil},
 	{mutant.SkipSoleTopic, "reader", "TestSharedObjectIsNeverNamed", nil},
 	{mutant.SkipPutChecksum, "internal/objstore/s3store", "TestCorruptPutIsRefused", nil},
@@ -80,6 +83,9 @@ var table = []row{
 // quickRapid makes rapid tell of a failure without looking long for the
 // smallest case, and without leaving it behind in testdata.
 var quickRapid = []string{"-rapid.shrinktime=1s", "-rapid.nofailfile"}
+
+// fewWorlds are enough for a fault that every round of collecting shows.
+var fewWorlds = []string{"-soak.seeds=6"}
 
 // fewHistories are enough to see what concerns every history.
 var fewHistories = []string{"-linear.histories=10"}

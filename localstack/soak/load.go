@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -107,7 +106,6 @@ type warden struct {
 	current Settings
 	doubt   bool // whether a request that was given up may take effect yet
 	rng     *rand.Rand
-	deletes atomic.Int64
 }
 
 // Make makes the topics.

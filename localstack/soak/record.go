@@ -11,11 +11,10 @@ import (
 // fate is what the sender of a record knows of it.
 type fate uint8
 
+// The zero fate is open: the record may be in the log, or get there at any time.
 const (
-	// open records may be in the log, or get there at any time.
-	open fate = iota
 	// promised records (acks=1) will be in the log.
-	promised
+	promised fate = iota + 1
 	// acked records are in the log.
 	acked
 	// refused records are not.

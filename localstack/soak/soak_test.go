@@ -11,7 +11,7 @@ import (
 
 var (
 	seedFlag  = flag.Uint64("soak.seed", 0, "run this seed alone")
-	seeds     = flag.Int("soak.seeds", 6, "how many worlds to run, from the first seed on")
+	seeds     = flag.Int("soak.seeds", 20, "how many worlds to run, from the first seed on")
 	firstSeed = flag.Uint64("soak.first", 1, "the first seed")
 	lasts     = flag.Duration("soak.lasts", 2*time.Minute, "of virtual time, with faults, in each world")
 )

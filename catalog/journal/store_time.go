@@ -9,16 +9,39 @@ import (
 // still count.
 const clockSkewMax = 10 * time.Minute
 
-// storeClock remembers the highest Date of the store.
+// storeClock remembers the highest Date of the store, and goes on from there.
 type storeClock struct {
-	ms      atomic.Int64
-	suspect atomic.Bool // the last Date was passed over
+	highest atomic.Pointer[storeDate] // nil before the first
+	suspect atomic.Bool               // the last Date was passed over
 }
 
-// StoreTime is the highest Date of the store seen so far, in ms, in answers of
-// any kind, errors included; 0 before the first. Dates more than 10 minutes from
-// the local clock are passed over and counted.
-func (j *Journal) StoreTime() int64 { return j.clock.ms.Load() }
+// storeDate is a Date of the store, and when it came.
+type storeDate struct {
+	ms int64
+	at time.Time // with a monotonic reading
+}
+
+// now is the store's time by the local monotonic clock since the Date came.
+func (d *storeDate) now() int64 {
+	if d == nil {
+		return 0
+	}
+	return d.ms + time.Since(d.at).Milliseconds()
+}
+
+// StoreTime is the store's time in ms: the highest Date seen so far, in answers of
+// any kind, errors included, and what has passed since by the monotonic clock; 0
+// before the first. A leader that had nothing to write for hours would else date
+// what comes then by the last Date that it saw, and retention would drop it at once.
+// Dates more than 10 minutes from the local clock are passed over and counted, and
+// time stands still.
+func (j *Journal) StoreTime() int64 {
+	d := j.clock.highest.Load()
+	if d != nil && j.clock.suspect.Load() {
+		return d.ms
+	}
+	return d.now()
+}
 
 // ClockSuspect tells whether the last Date of the store was more than 10
 // minutes from the local clock. One of the two is wrong then, StoreTime stands
@@ -39,9 +62,9 @@ func (j *Journal) observeDate(date time.Time) {
 		j.metrics.suspectDates.Inc()
 		return
 	}
-	for ms := date.UnixMilli(); ; {
-		seen := j.clock.ms.Load()
-		if ms <= seen || j.clock.ms.CompareAndSwap(seen, ms) {
+	for next := (&storeDate{ms: date.UnixMilli(), at: time.Now()}); ; {
+		seen := j.clock.highest.Load()
+		if next.ms <= seen.now() || j.clock.highest.CompareAndSwap(seen, next) {
 			return
 		}
 	}

@@ -85,3 +85,35 @@ func TestStoreTimeIsTheHighestDate(t *testing.T) {
 		expect("a part", local, false)
 	})
 }
+
+// A leader that has not spoken to the store for hours dates what it writes next by
+// what has passed since, not by the last Date: retention counts from there.
+func TestStoreTimeGoesOn(t *testing.T) {
+	inBubble(t, "idle", func(t *testing.T) {
+		store := memstore.New()
+		ahead := 5 * time.Minute // of the local clock
+		store.SetClock(func() time.Time { return time.Now().Add(ahead) })
+		j := open(t, store, func(c *Config) { c.Now = time.Now })
+		begin(t, j)
+		began := time.Now()
+		time.Sleep(3 * time.Hour)
+		if got, want := time.UnixMilli(j.StoreTime()), began.Add(3*time.Hour+ahead); !got.Equal(want) {
+			t.Errorf("%v after three hours, want %v", got, want)
+		}
+		ahead = 4 * time.Minute // another part of the store
+		if _, err := j.After(t.Context(), 0, 1); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := time.UnixMilli(j.StoreTime()), began.Add(3*time.Hour+5*time.Minute); !got.Equal(want) {
+			t.Errorf("%v after an earlier Date, want %v", got, want)
+		}
+		ahead = 20 * time.Minute
+		if _, err := j.After(t.Context(), 0, 1); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		if got := time.UnixMilli(j.StoreTime()); !j.ClockSuspect() || got.After(began.Add(ahead)) {
+			t.Errorf("%v an hour after the clocks parted, suspect %t", got, j.ClockSuspect())
+		}
+	})
+}

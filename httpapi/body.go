@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/wadilog/wadi/ingest"
-	"github.com/wadilog/wadi/internal/bytepool"
 )
 
 // body reads a request's body under a deadline that moves with its progress, and
@@ -181,58 +180,47 @@ func (b *body) stop() {
 const bodyFirstRead = 64 << 10
 
 // bodyGrowth is how many times more memory a body gets when it has filled what
-// it had. What it had is copied, so few steps make for little to copy; but a sender
-// that is slow or gone holds up to that many times of what it sent.
-const bodyGrowth = 32
+// it had.
+const bodyGrowth = 4
 
 // readAll reads the whole body. length is what Content-Length says, -1 for
 // nothing; the caller has compared it with limit, which is for what the body
 // decodes to. grow is asked before more memory is taken. Over limit it returns
 // tooLarge.
-//
-// What it returns comes from bytepool. Whoever knows that nothing points to it any
-// more may put it back there.
 func (b *body) readAll(length, limit int64, grow func(int64) error, tooLarge *problem) ([]byte, error) {
 	most := limit
 	b.limit = limit
 	if length >= 0 && b.coding == identity {
 		most = length
 	}
-	most++ // so that the read that finds the end has room
-	var buf []byte
-	for size := int64(bodyFirstRead); ; size *= bodyGrowth {
-		n := bytepool.Size(int(min(size, most)))
-		held := max(cap(buf)-1, 0)
-		if err := grow(int64(n - 1 - held)); err != nil {
-			return nil, err
-		}
-		larger := append(bytepool.Get(n), buf...)
-		bytepool.Put(buf)
-		buf = larger
-		done, err := b.fill(&buf, limit)
-		switch {
-		case int64(len(buf)) > limit, err == errOverLimit:
+	size := min(bodyFirstRead, most)
+	if err := grow(size); err != nil {
+		return nil, err
+	}
+	buf := make([]byte, 0, size+1) // one more byte, so that the read that finds the end has room
+	for {
+		n, err := b.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		if int64(len(buf)) > limit {
 			return nil, tooLarge
-		case err != nil:
-			return nil, err
-		case done:
+		}
+		if err == io.EOF {
 			return buf, nil
 		}
-	}
-}
-
-// fill reads into what buf has room for, and tells whether the body is at its end.
-// It may read beyond limit, but not on from there.
-func (b *body) fill(buf *[]byte, limit int64) (done bool, err error) {
-	for len(*buf) < cap(*buf) && int64(len(*buf)) <= limit {
-		n, err := b.Read((*buf)[len(*buf):cap(*buf)])
-		*buf = (*buf)[:len(*buf)+n]
-		if err == io.EOF {
-			return true, nil
+		if err == errOverLimit {
+			return nil, tooLarge
 		}
 		if err != nil {
-			return false, err
+			return nil, err
 		}
+		if len(buf) < cap(buf) {
+			continue
+		}
+		next := min(bodyGrowth*size, most)
+		if err := grow(next - size); err != nil {
+			return nil, err
+		}
+		size = next
+		buf = append(make([]byte, 0, next+1), buf...)
 	}
-	return false, nil
 }

@@ -36,7 +36,7 @@ func FuzzDecodeRecords(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		before := bytes.Clone(text)
-		records, _, err := decodeRecords(text, fuzzRules())
+		records, err := decodeRecords(text, fuzzRules())
 		if !bytes.Equal(before, text) {
 			t.Fatal("the body was changed")
 		}
@@ -62,7 +62,7 @@ func FuzzDecodeRecords(f *testing.F) {
 			// A fetch has the offset, a request has not.
 			again = append(append(again, '{'), encoded[len(`{"offset":0,`):]...)
 		}
-		twice, _, err := decodeRecords(append(again, "]}"...), fuzzRules())
+		twice, err := decodeRecords(append(again, "]}"...), fuzzRules())
 		if err != nil || len(twice) != len(records) {
 			t.Fatalf("%v: %s", err, again)
 		}
@@ -154,7 +154,7 @@ func BenchmarkDecodeRecords(b *testing.B) {
 	b.SetBytes(int64(len(text)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, _, err := decodeRecords(text, rules); err != nil {
+		if _, err := decodeRecords(text, rules); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"github.com/wadilog/wadi/ingest"
-	"github.com/wadilog/wadi/internal/bytepool"
 	"github.com/wadilog/wadi/internal/recordbatch"
 )
 
@@ -39,16 +38,16 @@ type recordsDecoder struct {
 }
 
 // decodeRecords reads the JSON body of a produce request. The records do not
-// point into text, but into arena, which comes from bytepool.
-func decodeRecords(text []byte, rules recordRules) (records []ingest.Record, arena []byte, err error) {
+// point into text.
+func decodeRecords(text []byte, rules recordRules) ([]ingest.Record, error) {
 	// No text, compacted JSON or base64 is longer than the JSON it came from,
 	// so the arena is never moved and the records' slices stay where they are.
-	if err := rules.grow(int64(bytepool.Size(len(text)))); err != nil {
-		return nil, nil, err
+	if err := rules.grow(int64(len(text))); err != nil {
+		return nil, err
 	}
-	d := &recordsDecoder{cursor: newCursor(text), rules: rules, arena: bytepool.Get(len(text))}
+	d := &recordsDecoder{cursor: newCursor(text), rules: rules, arena: make([]byte, 0, len(text))}
 	seen := false
-	err = d.object(func(name string) error {
+	err := d.object(func(name string) error {
 		if name != "records" {
 			return d.unknown(name)
 		}
@@ -60,13 +59,13 @@ func decodeRecords(text []byte, rules recordRules) (records []ingest.Record, are
 	}
 	switch {
 	case err != nil:
-		return nil, nil, err
+		return nil, err
 	case !seen:
-		return nil, nil, kindInvalidJSON.newf("the body must have a member records")
+		return nil, kindInvalidJSON.newf("the body must have a member records")
 	case len(d.records) == 0:
-		return nil, nil, kindNoRecords.newf("records is empty")
+		return nil, kindNoRecords.newf("records is empty")
 	}
-	return d.records, d.arena, nil
+	return d.records, nil
 }
 
 // keep ends a piece of the arena that began at begin.

@@ -12,7 +12,6 @@ import (
 
 	"github.com/wadilog/wadi/catalog"
 	"github.com/wadilog/wadi/ingest"
-	"github.com/wadilog/wadi/internal/bytepool"
 )
 
 // An NDJSON body is a record per line, ended by \n; a \r before it belongs to
@@ -31,10 +30,6 @@ const blockLen = 64 << 10
 // readBlocks is how many of them there are: one is read while the other is cut
 // into lines.
 const readBlocks = 2
-
-// chunkGrowth is how many times more memory a chunk gets when it has filled what it
-// had.
-const chunkGrowth = 4
 
 // lineOverhead is what a line takes up in memory beside its bytes.
 const lineOverhead = recordOverhead + 16
@@ -107,7 +102,7 @@ func (p *produceRequest) produceLines() error {
 	go l.readBlocks()
 	defer l.stopReading()
 	for range readBlocks {
-		l.free <- bytepool.Get(blockLen)[:blockLen]
+		l.free <- make([]byte, blockLen)
 	}
 	l.run()
 	return l.finish()
@@ -132,10 +127,6 @@ func (l *lineStream) stopReading() {
 	close(l.free)
 	for range l.blocks { // closed when the goroutine ends
 	}
-	for buf := range l.free {
-		bytepool.Put(buf)
-	}
-	bytepool.Put(l.spare)
 	l.release(l.filling)
 }
 
@@ -329,13 +320,11 @@ func (c *lineChunk) grow(n, chunkBytesMax int) error {
 		return nil
 	}
 	// A full chunk is common, one that is longer than that is not.
-	size := bytepool.Size(max(need, min(max(chunkGrowth*cap(c.text), blockLen), chunkBytesMax)))
+	size := max(need, min(max(2*cap(c.text), blockLen), chunkBytesMax))
 	if err := c.budget.Grow(int64(size - cap(c.text))); err != nil {
 		return err
 	}
-	larger := append(bytepool.Get(size), c.text...)
-	bytepool.Put(c.text)
-	c.text = larger
+	c.text = append(make([]byte, 0, size), c.text...)
 	return nil
 }
 
@@ -459,8 +448,6 @@ func (l *lineStream) settle() {
 	c := l.inFlight[0]
 	l.inFlight = l.inFlight[1:]
 	l.release(c)
-	bytepool.Put(c.text) // batches hold a copy of it
-	c.text = nil
 	if c.err != nil {
 		l.blame(c.err, c.first)
 		l.end(c.err)

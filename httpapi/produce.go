@@ -12,7 +12,6 @@ import (
 
 	"github.com/wadilog/wadi/catalog"
 	"github.com/wadilog/wadi/ingest"
-	"github.com/wadilog/wadi/internal/bytepool"
 	"github.com/wadilog/wadi/internal/recordbatch"
 )
 
@@ -296,7 +295,7 @@ func (p *produceRequest) produceJSON() error {
 	}
 	defer budget.Release()
 	p.identify(text, nil)
-	records, arena, err := decodeRecords(text, p.rules(budget))
+	records, err := decodeRecords(text, p.rules(budget))
 	var unknown *unknownPartition
 	if errors.As(err, &unknown) {
 		ctx, cancel := p.working()
@@ -307,13 +306,11 @@ func (p *produceRequest) produceJSON() error {
 		if unknown.partition >= p.topic.Partitions {
 			return unknown
 		}
-		records, arena, err = decodeRecords(text, p.rules(budget))
+		records, err = decodeRecords(text, p.rules(budget))
 	}
 	if err != nil {
 		return err
 	}
-	bytepool.Put(text)
-	defer bytepool.Put(arena)
 	return p.commitRecords(records)
 }
 
@@ -340,7 +337,6 @@ func (p *produceRequest) produceRaw() error {
 	if size := recordSize(&r.Record); int64(size) > limit {
 		return recordTooLarge(size, int(limit))
 	}
-	defer bytepool.Put(value)
 	return p.commitRecords([]ingest.Record{r})
 }
 
@@ -393,17 +389,10 @@ func (p *produceRequest) produceBatches() error {
 	if err != nil {
 		return err
 	}
-	if p.opts.Acks == ingest.AcksAll {
-		// They are in the log, so that their segment was made, into which they were
-		// copied. With acks=1, or after an error, that may still be to come.
-		bytepool.Put(text)
-	}
 	p.acknowledge(results)
 	return nil
 }
 
-// commitRecords makes batches of records, into which it copies what they hold, and
-// commits them.
 func (p *produceRequest) commitRecords(records []ingest.Record) error {
 	ctx, cancel := p.working()
 	defer cancel()

@@ -34,9 +34,7 @@ func (g *Ingester) ProduceRecords(ctx context.Context, topic *catalog.Topic, rec
 		}
 		appends = append(appends, a)
 	}
-	u := newUnit(appends)
-	u.ownsBatches = opts.Acks == AcksAll // else the write-ahead buffer has them too
-	return g.produce(ctx, topic, u, opts)
+	return g.produce(ctx, topic, newUnit(appends), opts)
 }
 
 func (o Options) validate() error {
@@ -61,8 +59,7 @@ func (g *Ingester) partition(topic *catalog.Topic, records []Record) ([]partitio
 	// batch; requests take turns.
 	keyless := int32(g.keyless.Add(1) % uint64(topic.Partitions))
 	groups := map[int32]int{}
-	var counts []partitionCount
-	groupOf := make([]int32, len(records))
+	var out []partitionRecords
 	for i := range records {
 		p := records[i].Partition
 		switch {
@@ -75,30 +72,14 @@ func (g *Ingester) partition(topic *catalog.Topic, records []Record) ([]partitio
 		}
 		at, ok := groups[p]
 		if !ok {
-			at = len(counts)
+			at = len(out)
 			groups[p] = at
-			counts = append(counts, partitionCount{partition: p})
+			out = append(out, partitionRecords{partition: p})
 		}
-		counts[at].records++
-		groupOf[i] = int32(at)
-	}
-	out := make([]partitionRecords, len(counts))
-	all := make([]recordbatch.Record, len(records))
-	for i, c := range counts {
-		out[i] = partitionRecords{partition: c.partition, records: all[:0:c.records]}
-		all = all[c.records:]
-	}
-	for i := range records {
-		to := &out[groupOf[i]]
-		to.records = append(to.records, records[i].Record)
+		out[at].records = append(out[at].records, records[i].Record)
 	}
 	slices.SortFunc(out, func(a, b partitionRecords) int { return int(a.partition) - int(b.partition) })
 	return out, nil
-}
-
-type partitionCount struct {
-	partition int32
-	records   int
 }
 
 // buildAppend makes batches of about Config.BatchBytes of a partition's

@@ -8,7 +8,6 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"github.com/wadilog/wadi/catalog"
-	"github.com/wadilog/wadi/internal/bytepool"
 	"github.com/wadilog/wadi/internal/recordbatch"
 	"github.com/wadilog/wadi/internal/segment"
 )
@@ -36,18 +35,12 @@ func seal(id ulid.ULID, origin segment.Origin, units []*unit) (*sealedSegment, e
 		for j := range u.appends {
 			p := places[i][j]
 			batches := u.appends[j].batches
-			if u.ownsBatches {
-				for k := range batches {
-					bytepool.Put(batches[k].Data)
-				}
-			}
 			copy(batches, sealed.Runs[p.run].Batches[p.batch:p.batch+len(batches)])
 			for k := range batches {
 				b := &batches[k]
 				b.Data = sealed.Body[b.Pos : int(b.Pos)+len(b.Data)]
 			}
 		}
-		u.ownsBatches = false
 	}
 	return &sealedSegment{Sealed: sealed, units: units, places: places}, nil
 }

@@ -27,11 +27,8 @@ type unit struct {
 	appends []unitAppend // one per partition, sorted by partition
 	bytes   int64        // of all batches; what it holds of the budget
 	walled  bool         // acks=1: it is in the write-ahead buffer
-	// ownsBatches tells that nobody else has the memory of the batches, which goes
-	// back to bytepool once they are copied into a segment.
-	ownsBatches bool
-	key         catalog.RequestKey
-	stage       atomic.Int32
+	key     catalog.RequestKey
+	stage   atomic.Int32
 
 	done    chan struct{} // closed when results and err are set
 	results []Result

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-
-	"github.com/wadilog/wadi/internal/bytepool"
 )
 
 // Producer is the idempotent producer of a batch.
@@ -30,8 +28,7 @@ const batchBytesMax = math.MaxInt32
 // smaller it is stored uncompressed.
 //
 // dst grows by what the batch takes and little more, since batches are kept for
-// longer than they are built. If it is nil, the batch comes from bytepool, and may
-// be put back there. An error leaves dst as it was: ErrCount
+// longer than they are built. An error leaves dst as it was: ErrCount
 // for no records, ErrCodec, or a *TooLargeError where a batch of that size
 // cannot be expressed.
 func Append(dst []byte, records []Record, codec Codec, producer Producer) ([]byte, error) {
@@ -47,7 +44,7 @@ func Append(dst []byte, records []Record, codec Codec, producer Producer) ([]byt
 	}
 	start := len(dst)
 	if codec == None {
-		dst = grow(dst, size)
+		dst = slices.Grow(dst, size)
 		dst = append(dst, make([]byte, HeaderLen)...)
 		dst = appendRecords(dst, records)
 	} else {
@@ -86,17 +83,9 @@ func appendCompressed(dst []byte, records []Record, codec Codec, size int) ([]by
 	} else {
 		codec = None
 	}
-	dst = grow(dst, HeaderLen+len(body))
+	dst = slices.Grow(dst, HeaderLen+len(body))
 	dst = append(dst, make([]byte, HeaderLen)...)
 	return append(dst, body...), codec
-}
-
-// grow makes room for n bytes behind dst.
-func grow(dst []byte, n int) []byte {
-	if dst == nil {
-		return bytepool.Get(n)
-	}
-	return slices.Grow(dst, n)
 }
 
 // appendRecords appends the encoding of records. Their timestamps are stored as

@@ -1,5 +1,0 @@
-//go:build race || failpoints
-
-package bytepool
-
-const poisons = true

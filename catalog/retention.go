@@ -41,11 +41,14 @@ func (p *Partition) expired(c *TopicConfig, now int64, limit int) (start Offset,
 	for e := range p.extents.all {
 		tooOld := c.RetentionMs != Unlimited && now-e.CommitTime > c.RetentionMs
 		tooMany := c.RetentionBytes != Unlimited && bytes-e.Len >= c.RetentionBytes
-		if n == limit || !tooOld && !tooMany {
-			if !mutant.On(mutant.SkipRetained) || n == 0 || n == limit {
-				break
+		if n == limit {
+			break
+		}
+		if !tooOld && !tooMany {
+			if mutant.On(mutant.SkipRetained) && n > 0 {
+				start, n = e.End(), n+1
 			}
-			return e.End(), n + 1
+			break
 		}
 		start, bytes = e.End(), bytes-e.Len
 		n++

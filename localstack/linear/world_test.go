@@ -153,6 +153,9 @@ func (w *world) run() {
 func (w *world) haunt(ctx context.Context, rng *rand.Rand) {
 	var busy sync.WaitGroup
 	defer busy.Wait()
+	nemesis := &inprocess.Nemesis{
+		Network: w.network, Nodes: w.nodes, DownMax: 2 * time.Second, FrozenMax: 6 * time.Second, Wait: time.Sleep,
+	}
 	suffering := make(chan *inprocess.Node, len(w.nodes))
 	for _, i := range rng.Perm(len(w.nodes)) {
 		suffering <- w.nodes[i]
@@ -167,54 +170,11 @@ func (w *world) haunt(ctx context.Context, rng *rand.Rand) {
 		case n := <-suffering:
 			rng := rand.New(rand.NewPCG(rng.Uint64(), 14))
 			busy.Go(func() {
-				w.hurt(n, rng)
+				nemesis.Hurt(n, rng)
 				suffering <- n
 			})
 		default: // all of them do
 		}
-	}
-}
-
-// hurt does one thing to a node and undoes it.
-func (w *world) hurt(n *inprocess.Node, rng *rand.Rand) {
-	some := func(most time.Duration) { time.Sleep(time.Duration(rng.Int64N(int64(most)))) }
-	switch rng.IntN(8) {
-	case 0, 1:
-		n.Crash(rng)
-		some(2 * time.Second)
-		n.Start(rng)
-	case 2:
-		n.Retire(rng, 5*time.Second)
-		some(time.Second)
-		n.Start(rng)
-	case 3, 4:
-		w.network.Freeze(n.Name)
-		some(6 * time.Second)
-		w.network.Resume(n.Name)
-	case 5:
-		n.Store.SetOutage([]faultstore.Outage{faultstore.Refusing, faultstore.Hanging}[rng.IntN(2)])
-		some(4 * time.Second)
-		n.Store.SetOutage(faultstore.Up)
-	case 6, 7:
-		w.isolate(n, rng.IntN(3), some)
-	}
-}
-
-// isolate cuts a node off from the others: what it sends, what it is sent, or both.
-func (w *world) isolate(n *inprocess.Node, how int, some func(time.Duration)) {
-	for _, set := range []func(from, to string){w.network.Cut, w.network.Mend} {
-		for _, other := range w.nodes {
-			if other == n {
-				continue
-			}
-			if how != 1 {
-				set(n.Name, other.Name)
-			}
-			if how != 0 {
-				set(other.Name, n.Name)
-			}
-		}
-		some(6 * time.Second)
 	}
 }
 

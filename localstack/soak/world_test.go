@@ -157,59 +157,23 @@ func (w *world) spoil(n *inprocess.Node) {
 // haunt lets nodes suffer for a while, ends the load, and waits until nobody
 // suffers.
 func (w *world) haunt(ctx context.Context, end context.CancelFunc, lasts time.Duration) {
+	nemesis := &inprocess.Nemesis{
+		Network: w.network, Nodes: w.nodes, DownMax: 4 * time.Second, FrozenMax: freezeMax,
+		Wait: func(d time.Duration) { sleep(ctx, d) },
+	}
 	var suffering sync.WaitGroup
 	for i, n := range w.nodes {
 		rng := rand.New(rand.NewPCG(w.rng.Uint64(), uint64(i)))
 		suffering.Go(func() {
 			for ctx.Err() == nil {
 				sleep(ctx, time.Duration(rng.Int64N(int64(20*time.Second))))
-				w.hurt(ctx, n, rng)
+				nemesis.Hurt(n, rng)
 			}
 		})
 	}
 	time.Sleep(lasts)
 	end()
 	suffering.Wait()
-}
-
-// hurt does one thing to a node and undoes it.
-func (w *world) hurt(ctx context.Context, n *inprocess.Node, rng *rand.Rand) {
-	some := func(most time.Duration) { sleep(ctx, time.Duration(rng.Int64N(int64(most)))) }
-	switch rng.IntN(8) {
-	case 0, 1:
-		n.Crash(rng)
-		some(4 * time.Second)
-		n.Start(rng)
-	case 2:
-		n.Retire(rng, 5*time.Second)
-		some(time.Second)
-		n.Start(rng)
-	case 3:
-		w.network.Freeze(n.Name)
-		some(freezeMax)
-		w.network.Resume(n.Name)
-	case 4:
-		w.network.Freeze(n.Name)
-		some(5 * time.Second)
-		w.network.Resume(n.Name)
-	case 5:
-		n.Store.SetOutage([]faultstore.Outage{faultstore.Refusing, faultstore.Hanging}[rng.IntN(2)])
-		some(4 * time.Second)
-		n.Store.SetOutage(faultstore.Up)
-	case 6, 7:
-		sends, receives := rng.IntN(3) > 0, rng.IntN(3) > 0
-		for _, set := range []func(from, to string){w.network.Cut, w.network.Mend} {
-			for _, other := range w.nodes {
-				if other != n && sends {
-					set(n.Name, other.Name)
-				}
-				if other != n && receives {
-					set(other.Name, n.Name)
-				}
-			}
-			some(6 * time.Second)
-		}
-	}
 }
 
 // heal ends all faults, lets what is late land, and begins new lives, in which

@@ -68,7 +68,8 @@ bin/cluster:
 .PHONY: test
 test: ## unit, conformance, integration and crash tests, real MinIO included
 	$(GO) test -timeout 15m ./...
-	$(GO) test -timeout 15m -tags failpoints -run 'Crash' ./localstack/...
+	# Most of the time they wait: for a lease to run out, for garbage to go.
+	$(GO) test -timeout 15m -tags failpoints -parallel 5 -run 'Crash' ./localstack/...
 	$(MAKE) --no-print-directory mutants
 
 .PHONY: simulate

@@ -140,6 +140,7 @@ type manyAnswer struct {
 		Records       []struct{ Offset int }
 		NextOffset    int `json:"next_offset"`
 		HighWatermark int `json:"high_watermark"`
+		LogStart      int `json:"log_start_offset"`
 	}
 }
 
@@ -307,6 +308,28 @@ func TestFetchManyAmidChanges(t *testing.T) {
 	if want := `{"partitions":[` + manyText(0, 1, 1, 0, recordAt(0, "n")) + "]}\n"; string(got.body) != want {
 		t.Errorf("%s", got.body)
 	}
+}
+
+// A trim while an answer is filled up does not put its first records below the log
+// start that it states.
+func TestFetchManyFillsUpAmidATrim(t *testing.T) {
+	a := newTestAPI(t, nil)
+	a.topic("2")
+	size := a.produceBatches(0, 20)
+	fetches := 0
+	a.node.failFetch = func(int) error {
+		if fetches++; fetches == 3 { // after the shares of both
+			topic, _ := a.node.View().TopicByName("t")
+			_, err := a.node.Propose(t.Context(), catalog.Trim{Partition: catalog.TopicPartition{Topic: topic.ID}, Before: 3})
+			return err
+		}
+		return nil
+	}
+	m := a.fetchManyOK(fmt.Sprintf(`"min_bytes":0,"max_bytes":%d,`, 10*size), `"partition":0,"offset":0`, `"partition":1,"offset":0`)
+	if p := m.Partitions[0]; fetches != 3 || len(p.Records) != 10 || p.Records[0].Offset < p.LogStart {
+		t.Errorf("%d fetches, %+v", fetches, p)
+	}
+	a.wantProblem(410, "offset_below_start", a.fetchMany("", `"partition":0,"offset":0`))
 }
 
 func TestFetchManyNeedsRoom(t *testing.T) {

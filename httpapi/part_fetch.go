@@ -250,9 +250,12 @@ func (m *manyFetch) fetch(ctx context.Context, p *partFetch, n int, within bool)
 		}
 		return err
 	}
-	batches := append(p.got.Batches, got.Batches...)
+	if begun {
+		// Records before it may be among those that were read when it was lower.
+		got.LogStart = p.got.LogStart
+	}
+	got.Batches = append(p.got.Batches, got.Batches...)
 	p.got.Fetched = got
-	p.got.Batches = batches
 	p.got.next = got.NextOffset
 	p.got.bytes += size
 	return nil

@@ -109,7 +109,7 @@ func Run(ctx context.Context, o Options) (report *Report, err error) {
 	defer transport.CloseIdleConnections()
 	b := &bench{
 		Options: o, cluster: cluster, bucket: bucket, rng: rand.New(rand.NewPCG(o.Seed, 41)),
-		model:  NewModel(Slack{Behind: 25 * time.Second, Ahead: 3 * time.Second, Stale: 15 * time.Second}),
+		model:  NewModel(Slack{Behind: 3 * time.Second, Ahead: 3 * time.Second, Stale: 15 * time.Second, Late: 40 * time.Second}),
 		report: &Report{Hits: map[string]int{}},
 	}
 	b.model.Say = o.Say
@@ -117,7 +117,7 @@ func Run(ctx context.Context, o Options) (report *Report, err error) {
 		Model: b.model, HTTP: &http.Client{Transport: transport},
 		Topics: 3, Partitions: 4, Lasting: 3, Producers: 4, Readers: 6,
 		RecordsMax: 20, SizeMax: 4000, Between: 50 * time.Millisecond, AcksOne: true, Timeout: 15 * time.Second,
-		HoldMax: 90 * time.Second, ChurnMin: 20 * time.Second, DoubtMax: 40 * time.Second,
+		HoldMax: 90 * time.Second, ChurnMin: 20 * time.Second,
 		Settings: []Settings{{retention.Milliseconds(), -1}},
 	}
 	for _, n := range cluster.Nodes() {

@@ -32,8 +32,6 @@ type Load struct {
 	HoldMax time.Duration
 	// ChurnMin is how long a topic lives, at least, before it is made anew.
 	ChurnMin time.Duration
-	// DoubtMax is how long after it was given up a request may still take effect.
-	DoubtMax time.Duration
 	// Lasting topics are not deleted.
 	Lasting int
 }
@@ -214,7 +212,7 @@ func (k *warden) alter(ctx context.Context) {
 // settle waits until nothing that was given up can take effect any more.
 func (k *warden) settle(ctx context.Context) {
 	if k.doubt {
-		sleep(ctx, k.DoubtMax)
+		sleep(ctx, k.Model.slack.Late)
 		k.doubt = false
 	}
 }
@@ -232,5 +230,7 @@ func (k *warden) replace(ctx context.Context) {
 	k.topic.Deleted()
 	sleep(ctx, time.Duration(k.rng.Int64N(int64(k.ChurnMin/4))))
 	k.settle(ctx)
-	k.make(context.WithoutCancel(ctx))
+	if ctx.Err() == nil { // otherwise a deletion may still land
+		k.make(context.WithoutCancel(ctx))
+	}
 }

@@ -14,6 +14,8 @@ type Slack struct {
 	// Stale is for how long a node may serve what a trim, retention or a deletion
 	// took away: P7 says 5 s, and a request takes its time.
 	Stale time.Duration
+	// Late is how long after it was given up a request may still take effect.
+	Late time.Duration
 }
 
 // findingsMax is how many findings are kept; what follows the first is often
@@ -106,6 +108,12 @@ func (m *Model) Creating(name string, partitions int32, s Settings) *Topic {
 		t.partitions = append(t.partitions, &partition{topic: t, number: n, records: map[int64]*record{}})
 	}
 	m.topics[name] = append(m.topics[name], t)
+	// A request that is still on its way means the topic that it finds.
+	for i := len(m.records) - 1; i >= 0 && t.creating.Sub(m.records[i].called) <= m.slack.Late; i-- {
+		if r := m.records[i]; r.name == name && r.topic == nil && r.fate != refused {
+			r.weighIn(t)
+		}
+	}
 	return &Topic{m: m, t: t}
 }
 
@@ -183,17 +191,10 @@ func (m *Model) Sending(name string, number int32, timestamps []int64, sizes []i
 		m.records = append(m.records, r)
 		s.records = append(s.records, r)
 		for _, t := range m.candidates(name, r.called, r.called) {
-			m.bear(t, r, 1)
+			r.weighIn(t)
 		}
 	}
 	return s
-}
-
-// bear counts what a record without a known offset may weigh in a topic.
-func (m *Model) bear(t *topic, r *record, sign int64) {
-	if int(r.partition) < len(t.partitions) {
-		t.partitions[r.partition].open += sign * r.storedMax()
-	}
 }
 
 // Values are those of the request's records.
@@ -219,7 +220,7 @@ func (s *Sent) settle(f fate) {
 			if r.offset != unknown {
 				s.m.find("%s was read at %d and then refused", r, r.offset)
 			}
-			s.m.lighten(r)
+			r.weighNowhere()
 		}
 		r.fate = f
 		s.m.counts[f.String()]++
@@ -273,17 +274,8 @@ func (m *Model) place(t *topic, r *record, offset int64) bool {
 		m.find("%s is at offset %d and at %d", r, r.offset, offset)
 		return false
 	}
-	m.lighten(r)
+	r.weighNowhere()
 	r.topic, r.offset = t, offset
 	p.records[offset] = r
 	return true
-}
-
-// lighten takes back what was counted when the record was sent.
-func (m *Model) lighten(r *record) {
-	for _, t := range m.topics[r.name] {
-		if r.topic == nil && t.at(r.called, r.called) {
-			m.bear(t, r, -1)
-		}
-	}
 }

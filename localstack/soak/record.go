@@ -37,7 +37,25 @@ type record struct {
 	called    time.Time
 	fate      fate
 	offset    int64
-	topic     *topic // nil while it may be one of several with that name
+	topic     *topic       // nil while it may be one of several with that name
+	weighs    []*partition // where its bytes count as open
+}
+
+// weighIn counts the record, whose offset nobody knows, as one that a topic may have.
+func (r *record) weighIn(t *topic) {
+	if int(r.partition) < len(t.partitions) {
+		p := t.partitions[r.partition]
+		p.open += r.storedMax()
+		r.weighs = append(r.weighs, p)
+	}
+}
+
+// weighNowhere takes back what weighIn counted.
+func (r *record) weighNowhere() {
+	for _, p := range r.weighs {
+		p.open -= r.storedMax()
+	}
+	r.weighs = nil
 }
 
 func (r *record) String() string {

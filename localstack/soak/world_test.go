@@ -42,9 +42,9 @@ const (
 	snapshotSlots = 40
 )
 
-// slack is what the faults of a world may add up to: a leader's time is that of
-// the last answer of the store that it saw.
-var slack = Slack{Behind: 12 * time.Second, Ahead: 3 * time.Second, Stale: 6 * time.Second}
+// slack is what the faults of a world may add up to. Two leaders' times differ by
+// what spoil makes their Dates differ, and by what a Date, of whole seconds, leaves out.
+var slack = Slack{Behind: 3 * time.Second, Ahead: 3 * time.Second, Stale: 6 * time.Second, Late: freezeMax + 2*lateMax}
 
 // world is several nodes on one bucket, in virtual time, and a load.
 type world struct {
@@ -68,7 +68,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 		Topics: 3 + w.rng.IntN(3), Partitions: 2, Lasting: 1,
 		Producers: 4, Readers: 8,
 		RecordsMax: 4, SizeMax: 600, Between: 150 * time.Millisecond, AcksOne: true, Timeout: 6 * time.Second,
-		HoldMax: 90 * time.Second, ChurnMin: 20 * time.Second, DoubtMax: freezeMax + 2*lateMax,
+		HoldMax: 90 * time.Second, ChurnMin: 20 * time.Second,
 		Settings: []Settings{{-1, -1}, {30_000, -1}, {60_000, -1}, {-1, 4000}, {-1, 20_000}, {-1, 0}, {40_000, 8000}},
 	}
 	alone := w.rng.IntN(6) == 0

@@ -28,15 +28,17 @@ func (s *Server) Refuse() { s.drain.refusing.Store(true) }
 // quietPoll is how often Quiet looks.
 const quietPoll = 10 * time.Millisecond
 
-// Quiet returns once no request that may change something is being served, and
-// none of any kind came for d or no connection is open, or with ctx's error. Whoever
-// closes connections after that hardly meets a request that is on its way into one
-// of them: such a one fails, and its sender cannot know whether it took effect.
+// Quiet returns once no request that may change something is being served and no
+// connection is open, or for d from now on no request of any kind came; or with ctx's
+// error. Whoever ends the server after that meets no request that is on its way into
+// one of the connections: net/http would throw it away unanswered, and its sender
+// cannot know whether it took effect.
 func (s *Server) Quiet(ctx context.Context, d time.Duration) error {
+	begun := time.Since(s.drain.begun)
 	tick := time.NewTicker(min(d, quietPoll))
 	defer tick.Stop()
 	for {
-		silent := time.Since(s.drain.begun) - time.Duration(s.drain.latest.Load())
+		silent := time.Since(s.drain.begun) - max(begun, time.Duration(s.drain.latest.Load()))
 		if s.drain.changes.Load() == 0 && (silent >= d || s.conns.inside.Load() == 0) {
 			return nil
 		}

@@ -37,6 +37,9 @@ func startCluster(ctx context.Context, t testing.TB, o ClusterOptions) *Cluster 
 		if err := c.Stop(); err != nil {
 			t.Error(err)
 		}
+		if t.Failed() {
+			t.Logf("the end of nginx's log:\n%s", tailOfFile(c.Nginx.conf.ErrorLog))
+		}
 	})
 	return c
 }

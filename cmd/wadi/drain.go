@@ -4,25 +4,23 @@ import (
 	"context"
 	"errors"
 	"net"
-	"sync"
 	"time"
 )
 
 const (
 	// quietTime is how long no request may have come before a draining node
 	// closes the connections that clients and load balancers keep, and
-	// quietTimeout how long it waits for such a time. A load balancer that found
-	// the listener closed looks elsewhere for a second and then tries again,
-	// first of all on a connection that it has kept; only once it has none left does
-	// nothing come for longer.
+	// quietTimeout how long it waits for such a time. It is longer than
+	// deploy/nginx/nginx.conf keeps a connection without requests: there is none left
+	// by then on which one could be sent just as it is closed.
 	quietTime    = 1500 * time.Millisecond
 	quietTimeout = 5 * time.Second
 )
 
 // drain ends the node's work in an order in which nobody is let down, within
 // --drain-timeout. /readyz turns first, so that a load balancer looks elsewhere;
-// then what is new is refused, what was accepted is committed, connections are
-// closed when none has a request on its way, and the lead is handed over.
+// then what is new is refused, what was accepted is committed, the lead is handed
+// over, and connections are closed when none has a request on its way.
 func (n *node) drain(running context.Context, clients net.Listener) error {
 	n.logger.Info("draining", "delay", n.options.DrainDelay.String(), "timeout", n.options.DrainTimeout.String())
 	n.draining.Store(true)
@@ -43,8 +41,11 @@ func (n *node) drain(running context.Context, clients net.Listener) error {
 		err = n.ingester.Drain(ctx)
 	}
 	err = errors.Join(err, clients.Close())
-	n.awaitQuiet(ctx)
+	<-n.takes // those that were waiting are connections that are open now
 	n.resign(ctx)
+	// Last of all, since what takes its time between quiet and Shutdown would let the
+	// next request come.
+	n.awaitQuiet(ctx)
 	if n.http.Shutdown(ctx) != nil {
 		// Out of time: what is left are answers that are taken slowly.
 		err = errors.Join(err, n.http.Close())
@@ -86,16 +87,4 @@ func (n *node) resign(ctx context.Context) {
 	if err := n.catalog.Resign(ctx); err != nil {
 		n.logger.Warn("the lead was not handed over in time", "error", err)
 	}
-}
-
-// closeOnce is a listener that may be closed again.
-type closeOnce struct {
-	net.Listener
-	once sync.Once
-	err  error
-}
-
-func (l *closeOnce) Close() error {
-	l.once.Do(func() { l.err = l.Listener.Close() })
-	return l.err
 }

@@ -43,8 +43,9 @@ type node struct {
 	endCollecting context.CancelFunc // of both; set by run
 
 	api   *httpapi.Server
-	http  *http.Server // of api
-	peers *http.Server // for other nodes, on a listener of its own
+	http  *http.Server  // of api
+	takes chan struct{} // closed when http takes no connection any more
+	peers *http.Server  // for other nodes, on a listener of its own
 
 	draining    atomic.Bool
 	awaitsStore atomic.Bool // it does not answer, and nothing was loaded yet
@@ -58,7 +59,7 @@ const outsideRuntime = 28 << 20
 // nothing that it held was left behind.
 func runNode(ctx context.Context, o nodeOptions, logger *slog.Logger) error {
 	debug.SetMemoryLimit(o.MemoryLimit - max(o.MemoryLimit/8, outsideRuntime))
-	at, err := listen(o)
+	at, err := listen(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -80,13 +81,13 @@ type listeners struct {
 	peers   net.Listener
 }
 
-func listen(o nodeOptions) (listeners, error) {
+func listen(ctx context.Context, o nodeOptions) (listeners, error) {
 	var at listeners
-	clients, err := net.Listen("tcp", o.Listen)
+	clients, err := listenForClients(ctx, o.Listen)
 	if err != nil {
 		return at, err
 	}
-	at.clients = &closeOnce{Listener: clients}
+	at.clients = clients
 	if at.peers, err = net.Listen("tcp", o.PeerListen); err != nil {
 		return at, errors.Join(fmt.Errorf("--peer-listen: %w", err), at.clients.Close())
 	}
@@ -302,7 +303,11 @@ func (n *node) run(ctx context.Context, at listeners) error {
 		}
 	}
 	n.peers.BaseContext = func(net.Listener) context.Context { return running }
-	group.Go(func() error { return serveHTTP(n.http, at.clients) })
+	n.takes = make(chan struct{})
+	group.Go(func() error {
+		defer close(n.takes)
+		return serveHTTP(n.http, at.clients)
+	})
 	group.Go(func() error { return serveHTTP(n.peers, at.peers) })
 	group.Go(func() error {
 		if err := n.probe(running); err != nil {

@@ -113,11 +113,11 @@ schemathesis: build ## an outside tool tries the API by its OpenAPI document for
 
 .PHONY: bench
 bench: build ## produce and replay beside the raw store, in one run
-	$(GO) run ./localstack/cmd/bench --wadi ./bin/wadi
+	$(GO) run ./localstack/cmd/bench --wadi ./bin/wadi --flights $(FLIGHTS_DIR)/flights-3m.ndjson.gz
 
 .PHONY: bench-s3
 bench-s3: build bin/s3-shape ## the same beside a store that answers as slowly as S3
-	$(GO) run ./localstack/cmd/bench --wadi ./bin/wadi --s3-shape ./bin/s3-shape
+	$(GO) run ./localstack/cmd/bench --wadi ./bin/wadi --s3-shape ./bin/s3-shape --flights $(FLIGHTS_DIR)/flights-3m.ndjson.gz
 
 .PHONY: bin/s3-shape
 bin/s3-shape:

@@ -92,6 +92,7 @@ func (s *sitting) measure(ctx context.Context, node *localstack.Node, name strin
 		"puts_per_gib":        (after.puts - before.puts) / size,
 		"puts_per_second":     (after.puts - before.puts) / result.Seconds,
 		"dollars_per_tib":     (after.dollars - before.dollars) / size * 1024,
+		"gets":                after.gets - before.gets,
 		"store_bytes_read":    (after.read - before.read) / float64(result.Bytes),
 		"client_cpu_per_gib":  result.ClientCPUSeconds / size,
 	} {
@@ -116,6 +117,7 @@ type costs struct {
 	cpu      time.Duration
 	peak     int64 // highest memory since costs were asked for the last time
 	puts     float64
+	gets     float64
 	requests float64 // of all kinds
 	dollars  float64 // for them, at list price
 	read     float64 // bytes, from the store
@@ -128,6 +130,7 @@ func (s *sitting) costs(ctx context.Context, node *localstack.Node) (costs, erro
 	}
 	c := costs{
 		puts:     metrics.sum(storeRequests, "put", "put-if-absent", "put-stream"),
+		gets:     metrics.sum(storeRequests, "get", "get-range"),
 		requests: metrics.sum(storeRequests),
 		read:     metrics.sum(storeBytes, "get", "get-range"),
 		dollars:  metrics.dollars(),

@@ -24,6 +24,7 @@ type options struct {
 	profiles string
 	s3Shape  string
 	memory   string
+	flights  string
 	parts    partSet
 }
 
@@ -35,6 +36,7 @@ func (o *options) define(flags *flag.FlagSet) {
 	flags.StringVar(&o.jsonFile, "json", "", "`file` to write every figure to")
 	flags.StringVar(&o.s3Shape, "s3-shape", "", "`binary` of localstack/cmd/s3-shape, to measure by way of it; none for the bare MinIO")
 	flags.StringVar(&o.memory, "memory-limit", "512MiB", "of the nodes")
+	flags.StringVar(&o.flights, "flights", "", "`file` of flights for the part compaction, which is left out without")
 	o.parts = allParts()
 	flags.Var(&o.parts, "parts", "which of "+o.parts.String()+" to measure")
 	flags.StringVar(&o.profiles, "profiles", "", "`folder` for a CPU profile of the node per phase; it costs some speed")

@@ -17,6 +17,7 @@ type part struct {
 // parts in the order in which they run.
 var parts = []part{
 	{"node", (*sitting).node, func(bool) []row { return nodeRows }},
+	{"compaction", (*sitting).compaction, func(bool) []row { return compactionRows }},
 	{"bodies", (*sitting).bodies, bodyRows},
 	{"offered", (*sitting).offered, offeredRows},
 	{"cluster", (*sitting).severalNodes, func(bool) []row { return clusterRows() }},

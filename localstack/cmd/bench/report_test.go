@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"io"
 	"math"
@@ -79,7 +80,19 @@ func TestEveryRowIsMeasured(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := options{wadi: binary, rounds: 1, seconds: 0.5, payload: "log", memory: "512MiB", parts: allParts(), jsonFile: filepath.Join(dir, "figures.json")}
+	some, err := os.ReadFile("../../testdata/flights-5k.ndjson")
+	if err != nil {
+		t.Fatal(err)
+	}
+	flights := filepath.Join(dir, "flights.ndjson")
+	// So often that the segments are enough for a compaction.
+	if err := os.WriteFile(flights, bytes.Repeat(some, 10), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o := options{
+		wadi: binary, rounds: 1, seconds: 0.5, payload: "log", memory: "512MiB", flights: flights, parts: allParts(),
+		jsonFile: filepath.Join(dir, "figures.json"),
+	}
 	var table strings.Builder
 	if err := run(t.Context(), o, &table, io.Discard); err != nil {
 		t.Fatal(err)

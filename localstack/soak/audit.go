@@ -3,13 +3,18 @@ package soak
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
 	"github.com/wadilog/wadi/catalog"
 	"github.com/wadilog/wadi/internal/objstore"
 	"github.com/wadilog/wadi/internal/segment"
+	"github.com/wadilog/wadi/verify"
 )
+
+// shard is that of the catalog.
+const shard = "000"
 
 // ReadAll reads every partition of every topic through every node from its start
 // to its end, when nothing fails and nobody produces any more, and finds what is
@@ -25,6 +30,26 @@ func (l *Load) ReadAll(ctx context.Context) {
 		}
 	}
 	l.Model.checkComplete()
+}
+
+// Verify proves the log from the bucket alone, as `wadi verify` does. Nodes may run.
+func (m *Model) Verify(ctx context.Context, bucket objstore.Bucket) error {
+	v, err := verify.New(verify.DefaultConfig(), bucket, shard, slog.New(slog.DiscardHandler), func(f verify.Finding) {
+		if f.Class == verify.Damage || f.Class == verify.Unread {
+			m.Find("verify: %s", f)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	summary, err := v.Run(ctx)
+	if err != nil {
+		return err
+	}
+	if !summary.Whole || !summary.Complete {
+		m.Find("verify: %+v", summary)
+	}
+	return nil
 }
 
 func (l *Load) readPartition(ctx context.Context, c *client, node, name string, number int32) {

@@ -302,13 +302,13 @@ func (b *bench) audit(ctx context.Context) error {
 	if most := b.report.Peak / 100; u.GarbageBytes+u.OrphanBytes > most {
 		b.model.Find("garbage and orphans are more than %d bytes: %s", most, u)
 	}
-	return nil
+	return b.model.Verify(ctx, b.bucket)
 }
 
 // loadCatalog reads a catalog that nobody edits any more.
 func loadCatalog(ctx context.Context, bucket objstore.Bucket) (*catalog.State, error) {
 	quiet, reg := slog.New(slog.DiscardHandler), prometheus.NewRegistry()
-	j, err := journal.New(journal.DefaultConfig(), bucket, "000", quiet, reg)
+	j, err := journal.New(journal.DefaultConfig(), bucket, shard, quiet, reg)
 	if err != nil {
 		return nil, err
 	}

@@ -135,6 +135,9 @@ func (w *world) run(lasts time.Duration) *Usage {
 	w.load.ReadAll(finish)
 	w.model.CheckRetained(20*time.Second, 2*extentMax)
 	usage := w.measure()
+	if err := w.model.Verify(context.Background(), w.bucket); err != nil {
+		w.t.Error(err)
+	}
 	for _, n := range w.nodes {
 		n.Retire(w.rng, time.Minute)
 	}

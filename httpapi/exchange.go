@@ -162,8 +162,8 @@ func (x *exchange) report(p *problem) {
 	switch {
 	case p.kind == kindInternal, p.kind == kindCorrupt:
 		level = slog.LevelError
-	case p.kind == kindNotReady:
-		// Probes ask again and again, and the reason has its own line.
+	case p.kind == kindNotReady, p.kind == kindOverloaded && x.s.drain.refusing.Load():
+		// Probes and load balancers ask again and again, and the reason has its own line.
 	case p.status >= 500:
 		level = slog.LevelWarn
 	}

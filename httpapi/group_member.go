@@ -110,19 +110,24 @@ func (s *Server) acknowledge(ctx context.Context, m membership, member *catalog.
 	return s.refused(ctx, m, err)
 }
 
+// plainJSON reads the body of a request that has no parameters.
+func (x *exchange) plainJSON() ([]byte, error) {
+	if err := parseQuery(x.r).done(); err != nil {
+		return nil, err
+	}
+	if err := requireJSON(x.r); err != nil {
+		return nil, err
+	}
+	return x.readSmallBody()
+}
+
 // joinGroup serves POST of a group's members.
 func (s *Server) joinGroup(x *exchange) error {
 	group, err := x.groupParam()
 	if err != nil {
 		return err
 	}
-	if err := parseQuery(x.r).done(); err != nil {
-		return err
-	}
-	if err := requireJSON(x.r); err != nil {
-		return err
-	}
-	text, err := x.readSmallBody()
+	text, err := x.plainJSON()
 	if err != nil {
 		return err
 	}
@@ -291,13 +296,7 @@ func (s *Server) heartbeat(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	if err := parseQuery(x.r).done(); err != nil {
-		return err
-	}
-	if err := requireJSON(x.r); err != nil {
-		return err
-	}
-	text, err := x.readSmallBody()
+	text, err := x.plainJSON()
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"iter"
 	"strings"
 	"time"
 
@@ -74,8 +75,14 @@ func completeTopicThenFiles(env *environment) cobra.CompletionFunc {
 	}
 }
 
-// topicNames asks the node; without an answer there is nothing to complete.
 func topicNames(env *environment, cmd *cobra.Command, prefix string) []cobra.Completion {
+	return namesOf(env, cmd, prefix, (*client.Client).Topics, func(t client.Topic) string { return t.Name })
+}
+
+// namesOf asks the node for what begins with prefix; without an answer there is
+// nothing to complete.
+func namesOf[T any](env *environment, cmd *cobra.Command, prefix string,
+	list func(*client.Client, context.Context, string) iter.Seq2[T, error], name func(T) string) []cobra.Completion {
 	if applySettings(cmd, env.getenv) != nil {
 		return nil
 	}
@@ -91,12 +98,13 @@ func topicNames(env *environment, cmd *cobra.Command, prefix string) []cobra.Com
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(commandContext(cmd)), completionTimeout)
 	defer cancel()
 	var names []cobra.Completion
-	for topic, err := range c.WithRetryTimeout(-1).Topics(ctx, prefix) {
+	for item, err := range list(c.WithRetryTimeout(-1), ctx, prefix) {
 		if err != nil || len(names) == completionsMax {
 			break
 		}
-		if strings.HasPrefix(topic.Name, prefix) {
-			names = append(names, topic.Name)
+		// A node may list more than it was asked for.
+		if strings.HasPrefix(name(item), prefix) {
+			names = append(names, name(item))
 		}
 	}
 	return names

@@ -85,30 +85,8 @@ func completeGroup(env *environment) cobra.CompletionFunc {
 	}
 }
 
-// groupNames asks the node; without an answer there is nothing to complete.
 func groupNames(env *environment, cmd *cobra.Command, prefix string) []cobra.Completion {
-	if applySettings(cmd, env.getenv) != nil {
-		return nil
-	}
-	server, err := cmd.Flags().GetString("server")
-	if err != nil {
-		return nil
-	}
-	c, err := newClient(env, server, 1)
-	if err != nil {
-		return nil
-	}
-	defer c.Close()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(commandContext(cmd)), completionTimeout)
-	defer cancel()
-	var names []cobra.Completion
-	for g, err := range c.WithRetryTimeout(-1).Groups(ctx, prefix) {
-		if err != nil || len(names) == completionsMax {
-			break
-		}
-		names = append(names, g.Name)
-	}
-	return names
+	return namesOf(env, cmd, prefix, (*client.Client).Groups, func(g client.GroupInfo) string { return g.Name })
 }
 
 // orDash is what a table shows of a text that may not be there.

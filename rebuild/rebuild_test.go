@@ -2,6 +2,7 @@ package rebuild_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +18,8 @@ import (
 
 	"github.com/wadilog/wadi/catalog"
 	"github.com/wadilog/wadi/catalog/journal"
+	"github.com/wadilog/wadi/internal/objstore"
+	"github.com/wadilog/wadi/internal/objstore/faultstore"
 	"github.com/wadilog/wadi/internal/objstore/memstore"
 	"github.com/wadilog/wadi/internal/recordbatch"
 	"github.com/wadilog/wadi/internal/segment"
@@ -393,5 +396,56 @@ func TestBeyondWhatWasBefore(t *testing.T) {
 	})
 	if s, err := v.Run(t.Context()); err != nil || !s.Whole || s.Leftovers != 1 || s.Slot != uint64(info.Slot) {
 		t.Errorf("%+v %v", s, err)
+	}
+}
+
+// TestBrokenOff ends a run before each of its writes: what is left is taken for a
+// catalog, and once it is moved away the next run comes to its end.
+func TestBrokenOff(t *testing.T) {
+	for n := 1; ; n++ {
+		l := newLost(t)
+		l.put(1000, nodeA, 0, 1, of("a"))
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		store, writes := faultstore.New(l.mem), 0
+		store.SetHook(func(op, _ string) {
+			if op != objstore.OpPut && op != objstore.OpPutIfAbsent && op != objstore.OpPutStream {
+				return
+			}
+			if writes++; writes == n {
+				cancel()
+			}
+		})
+		b, err := rebuild.New(rebuild.DefaultConfig(), store, "000")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = b.Run(ctx, true)
+		if writes < n {
+			if err != nil || n < 4 { // part, manifest, claim, slot 0
+				t.Errorf("%d writes, %v", writes, err)
+			}
+			return
+		}
+		if err == nil {
+			t.Fatalf("a run that ended before write %d has no error", n)
+		}
+		left := false
+		for _, key := range l.mem.Keys() {
+			if !strings.HasPrefix(key, "catalog/") {
+				continue
+			}
+			if !left {
+				left = true
+				if _, err := l.run(true); !errors.Is(err, rebuild.ErrCatalogThere) {
+					t.Errorf("after %d writes: %v", n-1, err)
+				}
+			}
+			l.mem.Replace(key, nil)
+		}
+		if n > 2 && !left { // the manifest and what follows are for ever
+			t.Errorf("after %d writes nothing is left", n-1)
+		}
+		l.must()
 	}
 }

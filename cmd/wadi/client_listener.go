@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -58,9 +57,8 @@ func (l *clientListener) Close() error {
 	if !l.closed {
 		l.closed = true
 		l.closing.Store(true)
-		var err error
-		l.waiting, err = letNobodyIn(l.Listener)
-		l.err = errors.Join(err, l.Listener.Close())
+		l.waiting = letNobodyIn(l.Listener)
+		l.err = l.Listener.Close()
 	}
 	return l.err
 }

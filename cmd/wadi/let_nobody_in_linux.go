@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"net"
 	"os"
 	"time"
@@ -16,39 +15,32 @@ const handshakeMax = 20 * time.Millisecond
 // letNobodyIn shuts a listener and returns the connections that nobody accepted. The
 // kernel completes handshakes by itself and would reset those that it completes
 // between the last look and the end. So it ignores new ones first, and there is none
-// left that could be completed then.
-func letNobodyIn(l net.Listener) ([]net.Conn, error) {
+// left that could be completed then. What fails leaves clients to be reset, no more.
+func letNobodyIn(l net.Listener) (waiting []net.Conn) {
 	tcp, ok := l.(*net.TCPListener)
 	if !ok {
-		return nil, nil
+		return nil
 	}
 	raw, err := tcp.SyscallConn()
 	if err != nil {
-		return nil, err
+		return nil
 	}
-	// A kernel without filters lets some more in, who are accepted below.
-	if err := raw.Control(func(fd uintptr) { _ = ignoreHandshakes(int(fd)) }); err != nil {
-		return nil, err
-	}
+	_ = raw.Control(func(fd uintptr) { _ = ignoreHandshakes(int(fd)) })
 	time.Sleep(handshakeMax)
 	var accepted []int
-	var failed error
-	err = raw.Control(func(fd uintptr) {
-		accepted, failed = acceptAll(int(fd))
+	_ = raw.Control(func(fd uintptr) {
+		accepted = acceptAll(int(fd))
 		// Accept may hold the file for a while yet.
-		failed = errors.Join(failed, os.NewSyscallError("shutdown", unix.Shutdown(int(fd), unix.SHUT_RDWR)))
+		_ = unix.Shutdown(int(fd), unix.SHUT_RDWR)
 	})
-	err = errors.Join(err, failed)
-	var waiting []net.Conn
 	for _, fd := range accepted {
 		f := os.NewFile(uintptr(fd), "client")
-		c, e := net.FileConn(f) // has a descriptor of its own
-		err = errors.Join(err, e, f.Close())
-		if e == nil {
+		if c, err := net.FileConn(f); err == nil { // it has a descriptor of its own
 			waiting = append(waiting, c)
 		}
+		_ = f.Close()
 	}
-	return waiting, err
+	return waiting
 }
 
 // ignoreHandshakes makes a listener drop packets that begin one. What belongs to one
@@ -65,18 +57,16 @@ func ignoreHandshakes(fd int) error {
 		&unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]})
 }
 
-// acceptAll accepts until nobody is waiting.
-func acceptAll(listener int) (accepted []int, err error) {
+// acceptAll accepts until nobody is waiting, or no more can be accepted.
+func acceptAll(listener int) (accepted []int) {
 	for {
 		fd, _, err := unix.Accept4(listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		switch err {
 		case nil:
 			accepted = append(accepted, fd)
 		case unix.EINTR, unix.ECONNABORTED:
-		case unix.EAGAIN:
-			return accepted, nil
 		default:
-			return accepted, os.NewSyscallError("accept4", err)
+			return accepted
 		}
 	}
 }

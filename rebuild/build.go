@@ -28,6 +28,7 @@ type builder struct {
 	records   map[uuid.UUID]int64    // by topic
 	loose     map[int32][]looseBatch // by partition with compacted runs: what flushes hold of it
 	used      map[*source]bool       // they hold records of the log
+	before    map[*source]bool       // they hold records that are left out for offsets that are lost behind them
 }
 
 // landedSequence is how far a producer has come in a partition.
@@ -50,7 +51,7 @@ func (b *Rebuilder) build(ctx context.Context, found *sources) (*catalog.State, 
 	w := &builder{
 		Rebuilder: b, found: found, at: at, catalog: catalog.NewBuilder(id, at.time),
 		sequences: map[sequenceKey]*landedSequence{}, records: map[uuid.UUID]int64{},
-		loose: map[int32][]looseBatch{}, used: map[*source]bool{},
+		loose: map[int32][]looseBatch{}, used: map[*source]bool{}, before: map[*source]bool{},
 	}
 	w.addTopics()
 	w.addNodes(chains, at.time)
@@ -143,9 +144,16 @@ func (w *builder) countUsed() {
 			w.report.Segments++
 			w.report.Bytes += src.object.Size
 		case !src.out:
-			w.report.leaveOut(segment.Key(src.object.ID), src.object.Size, "all that it holds is in compacted segments, was sent again, or is of deleted topics")
+			w.report.leaveOut(segment.Key(src.object.ID), src.object.Size, "%s", w.whyUnused(src))
 		}
 	}
+}
+
+func (w *builder) whyUnused(src *source) string {
+	if w.before[src] {
+		return "its records were below offsets that are lost, and a partition has no gaps"
+	}
+	return "all that it holds is in compacted segments, was sent again, or is of deleted topics"
 }
 
 // stretch is consecutive batches of a run that land.

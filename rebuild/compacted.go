@@ -165,16 +165,16 @@ func (m *merger) choose(ctx context.Context, runs []compactedRun, oldest uint64)
 
 // withoutCompacted returns the loose batches that are in no compacted run.
 func (m *merger) withoutCompacted(ctx context.Context, chosen []chosenRun, loose []looseBatch) ([]looseBatch, error) {
-	known := map[batchIdentity]int{} // how many there are
+	known := compactedBatches{}
 	for _, c := range chosen {
 		for i := c.from; c.run != nil && i < len(c.run.Batches); i++ {
-			known[identityOf(&c.run.Batches[i])]++
+			known.add(identityOf(&c.run.Batches[i]), c.source)
 		}
 	}
 	suspects := false // batches without a producer that may be the same
 	for i := range loose {
 		b := &loose[i]
-		suspects = suspects || b.identity.producer < 0 && known[b.identity] > 0
+		suspects = suspects || b.identity.producer < 0 && len(known[b.identity]) > 0
 	}
 	if suspects {
 		if err := m.hash(ctx, chosen, known, loose); err != nil {
@@ -184,13 +184,10 @@ func (m *merger) withoutCompacted(ctx context.Context, chosen []chosenRun, loose
 	sent := map[batchIdentity]bool{} // by producers
 	return slices.DeleteFunc(loose, func(b looseBatch) bool {
 		switch {
-		case known[b.identity] > 0 && b.identity.producer < 0:
-			known[b.identity]--
-			return true
-		case known[b.identity] > 0:
-			return true
 		case b.identity.producer < 0:
-			return false
+			return known.take(b.identity, b.source)
+		case len(known[b.identity]) > 0:
+			return true
 		case sent[b.identity]:
 			m.report.Duplicates++
 			return true
@@ -200,13 +197,41 @@ func (m *merger) withoutCompacted(ctx context.Context, chosen []chosenRun, loose
 	}), nil
 }
 
+// compactedBatches are the batches of compacted segments: for each when these were
+// begun, in ms of the journal's time.
+type compactedBatches map[batchIdentity][]uint64
+
+func (k compactedBatches) add(id batchIdentity, src *source) {
+	k[id] = append(k[id], src.object.ID.Time())
+}
+
+// sealedAheadMs is how far the time in a segment's id may be ahead of that of another
+// node which read it: both go by Dates of the store, of whole seconds.
+const sealedAheadMs = 5000
+
+// take tells whether a batch of a flush may be one that was compacted, which is not one
+// of the others then. It is not if it was sealed after they were begun.
+func (k compactedBatches) take(id batchIdentity, src *source) bool {
+	begun, first := k[id], -1
+	for i, ms := range begun {
+		if src.object.ID.Time() <= ms+sealedAheadMs && (first < 0 || ms < begun[first]) {
+			first = i
+		}
+	}
+	if first < 0 {
+		return false
+	}
+	k[id] = slices.Delete(begun, first, first+1)
+	return true
+}
+
 // hash puts the CRC32C of batches without a producer into known and into the
 // identities of those loose batches that may be the same.
-func (m *merger) hash(ctx context.Context, chosen []chosenRun, known map[batchIdentity]int, loose []looseBatch) error {
+func (m *merger) hash(ctx context.Context, chosen []chosenRun, known compactedBatches, loose []looseBatch) error {
 	wanted := map[batchIdentity]bool{}
 	for i := range loose {
 		b := &loose[i]
-		if b.identity.producer >= 0 || known[b.identity] == 0 {
+		if b.identity.producer >= 0 || len(known[b.identity]) == 0 {
 			continue
 		}
 		wanted[b.identity] = true
@@ -215,6 +240,9 @@ func (m *merger) hash(ctx context.Context, chosen []chosenRun, known map[batchId
 			return err
 		}
 		b.identity.crc = crc
+	}
+	for id := range wanted {
+		delete(known, id) // all of them are looked at below
 	}
 	for _, c := range chosen {
 		if c.run == nil {
@@ -228,9 +256,8 @@ func (m *merger) hash(ctx context.Context, chosen []chosenRun, known map[batchId
 				if err != nil {
 					return err
 				}
-				known[id]--
 				id.crc = crc
-				known[id]++
+				known.add(id, c.source)
 			}
 			pos += int64(c.run.Batches[i].Len)
 		}
@@ -254,29 +281,28 @@ type piece struct {
 	run     *segment.IndexRun
 	batches map[int]bool // numbers in the run; nil for all
 	records int64
+	latest  int64      // max timestamp
 	chosen  *chosenRun // that it is; nil for one of a flush
 }
 
-// arrange puts compacted runs and loose batches in the order of their offsets. The
-// batches before a compacted run fill what is open before it exactly, or their
-// place is not known: then they stand behind the runs, where none is that does.
+// arrange puts compacted runs and loose batches in the order of their offsets. Batches
+// of flushes stand before a compacted run if they fill what is open there exactly, else
+// behind all runs. What is open before the first run was dropped more likely than not.
 func (m *merger) arrange(chosen []chosenRun, loose []looseBatch) []piece {
 	pieces := piecesOf(loose)
 	var arranged []piece
 	end := catalog.Offset(0)
 	for _, c := range chosen {
-		n, records := 0, int64(0)
-		for n < len(pieces) && records < int64(c.base-end) {
-			records += pieces[n].records
-			n++
-		}
-		if end < c.base && records == int64(c.base-end) && !sealedAfter(pieces[:n], c.source) {
-			arranged = append(arranged, pieces[:n]...)
-			pieces = pieces[n:]
-		} else if end < c.base && len(arranged) > 0 {
-			// Offsets in between are lost, and a partition has no gaps.
-			m.leaveOutBefore(c.base, arranged)
-			arranged = arranged[:0]
+		if end < c.base {
+			from, to := fill(pieces, int64(c.base-end), &c, len(arranged) > 0)
+			if from == to && len(arranged) > 0 {
+				// Offsets in between are lost, and a partition has no gaps.
+				m.leaveOutBefore(c.base, arranged)
+				arranged = arranged[:0]
+			}
+			m.report.PlacedByCount += int64(to - from)
+			arranged = append(arranged, pieces[from:to]...)
+			pieces = slices.Delete(pieces, from, to)
 		}
 		arranged = append(arranged, m.pieceOf(&c))
 		end = c.end
@@ -284,10 +310,36 @@ func (m *merger) arrange(chosen []chosenRun, loose []looseBatch) []piece {
 	return append(arranged, pieces...)
 }
 
-// sealedAfter tells whether one of the pieces is younger than a compacted segment,
-// and so stands behind it.
-func sealedAfter(pieces []piece, src *source) bool {
-	return slices.ContainsFunc(pieces, func(p piece) bool { return p.source.object.ID.Time() > src.object.ID.Time() })
+// fill returns which pieces, that follow each other, have so many records and may
+// stand before a run: those that do not look younger than it, and only if it is known
+// that something was there then others. None are from equal to to.
+func fill(pieces []piece, records int64, before *chosenRun, known bool) (from, to int) {
+	old := func(p piece) bool { return p.latest <= before.latest }
+	if from, to = window(pieces, records, before.source, old); from < to || !known {
+		return from, to
+	}
+	return window(pieces, records, before.source, func(piece) bool { return true })
+}
+
+// window returns the first pieces that follow each other and have so many records.
+// None of them was sealed after a segment was compacted, and each may be taken.
+func window(pieces []piece, records int64, compacted *source, may func(piece) bool) (from, to int) {
+	sum := int64(0)
+	for to < len(pieces) {
+		p := pieces[to]
+		to++
+		if p.source.object.ID.Time() > compacted.object.ID.Time() || !may(p) {
+			from, sum = to, 0
+			continue
+		}
+		for sum += p.records; sum > records; from++ {
+			sum -= pieces[from].records
+		}
+		if sum == records {
+			return from, to
+		}
+	}
+	return 0, 0
 }
 
 // leaveOutBefore reports what cannot be in the log because offsets behind it are lost.
@@ -295,6 +347,7 @@ func (m *merger) leaveOutBefore(base catalog.Offset, pieces []piece) {
 	var records int64
 	for _, p := range pieces {
 		records += p.records
+		m.before[p.source] = true
 	}
 	m.report.Lost = append(m.report.Lost, LostOffsets{
 		Topic: m.found.topics[m.tp.Topic].name, Partition: m.tp.Partition, Before: int64(base), Records: records,
@@ -312,6 +365,7 @@ func piecesOf(loose []looseBatch) []piece {
 		}
 		pieces[n-1].batches[b.number] = true
 		pieces[n-1].records += int64(b.identity.records)
+		pieces[n-1].latest = max(pieces[n-1].latest, b.run.Batches[b.number].MaxTimestamp)
 	}
 	return pieces
 }

@@ -163,3 +163,54 @@ func TestOldCompactedRuns(t *testing.T) {
 		t.Errorf("[%d, %d) holds %s", p.LogStart(), p.End(), got)
 	}
 }
+
+// TestTheSameBytesLater: a batch without a producer that was sealed after a segment
+// was compacted is another one, however equal it is.
+func TestTheSameBytesLater(t *testing.T) {
+	const minute = 60_000
+	l := newLost(t)
+	same := batch{values: []string{"ping"}, timestamp: 7}
+	sources := []ulid.ULID{l.put(1000, nodeA, 0, 1, same), l.put(1001, nodeA, 1, 2, same, same)}
+	l.compact(minute, 0, sources...)
+	l.remove(sources[0])
+	l.put(2*minute, nodeA, 2, 3, same, same)
+	l.put(2*minute+1, nodeA, 3, 4, same)
+	report, s := l.must()
+	if got := l.values(s, rivers, 0); got != "ping ping ping ping ping ping" || report.LeftOutCount != 1 {
+		t.Errorf("the log holds %s: %+v", got, report)
+	}
+}
+
+// TestYoungRecordsStayBehind: what was trimmed before a compacted run is not taken to
+// be what was produced after it, though it is as many.
+func TestYoungRecordsStayBehind(t *testing.T) {
+	l := newLost(t)
+	a := l.put(1000, nodeA, 5, 6, of("d"), of("e"))
+	l.compact(1500, 3, a)
+	l.remove(a)
+	l.put(1400, nodeA, 6, 7, of("f", "g", "h"))
+	report, s := l.must()
+	if got := l.values(s, rivers, 0); got != "d e f g h" || report.PlacedByCount != 0 {
+		t.Errorf("the log holds %s: %+v", got, report)
+	}
+	if p := s.Partition(catalog.TopicPartition{Topic: rivers}); p.LogStart() != 3 || p.End() != 8 {
+		t.Errorf("the log is [%d, %d)", p.LogStart(), p.End())
+	}
+}
+
+// TestRefusedBeforeALargeRecord: what was refused does not keep what comes after it
+// from its place between compacted runs, and is behind them.
+func TestRefusedBeforeALargeRecord(t *testing.T) {
+	l := newLost(t)
+	a := l.put(1000, nodeA, 0, 1, of("a", "b"))
+	l.put(1001, nodeA, 1, 2, of("refused", "too"))
+	l.put(1002, nodeA, 2, 3, of("large"))
+	d := l.put(1003, nodeA, 3, 4, of("c", "d"))
+	l.compact(2000, 0, a)
+	l.compact(2000, 3, d)
+	l.remove(a, d)
+	report, s := l.must()
+	if got := l.values(s, rivers, 0); got != "a b large c d refused too" || report.PlacedByCount != 1 || len(report.Lost) != 0 {
+		t.Errorf("the log holds %s: %+v", got, report)
+	}
+}

@@ -2,6 +2,7 @@ package rebuild_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -56,6 +57,7 @@ type batch struct {
 	topic     catalog.TopicID // rivers if it is zero
 	partition int32
 	producer  recordbatch.Producer // none if its ID is 0
+	timestamp int64                // ms; that of the segment if it is 0
 	values    []string
 }
 
@@ -79,7 +81,7 @@ func (l *lost) put(ms uint64, node uuid.UUID, after, upto uint64, batches ...bat
 		}
 		var records []recordbatch.Record
 		for _, v := range b.values {
-			records = append(records, recordbatch.Record{Timestamp: int64(ms), Value: []byte(v)})
+			records = append(records, recordbatch.Record{Timestamp: cmp.Or(b.timestamp, int64(ms)), Value: []byte(v)})
 		}
 		data, err := recordbatch.Append(nil, records, recordbatch.None, b.producer)
 		if err != nil {

@@ -26,6 +26,10 @@ type Report struct {
 	// before them cannot be in the log.
 	Lost []LostOffsets `json:"lost"`
 
+	// PlacedByCount is how many runs of segments stand between or before compacted
+	// records because they are as many as are missing there.
+	PlacedByCount int64 `json:"placed_by_count"`
+
 	Duplicates   int64 `json:"duplicate_batches"`    // that a producer sent again
 	OutOfOrder   int64 `json:"out_of_order_batches"` // that came before others of their producer, or of a lower epoch
 	SequenceGaps int64 `json:"sequence_gaps"`        // where batches of a producer are missing
@@ -83,6 +87,9 @@ func (r *Report) explain() {
 		say("What was in segments that are gone: the numbers of nodes have %d gaps. Where records of a partition are missing that lay before others, its offsets are lower than they were.", r.NumberGaps)
 	} else {
 		say("Whether there were nodes of which no segment is left: the numbers of the others have no gap. If there were none, and nothing was refused, a partition that only one node wrote at a time has the offsets that it had.")
+	}
+	if r.PlacedByCount > 0 {
+		say("Whether the records of %d runs belong where they stand: they fill offsets that compacted segments leave open, by their number alone.", r.PlacedByCount)
 	}
 	for _, l := range r.Lost {
 		say("What was right below offset %d of %s/%d: the partition begins there, and %d records with lower offsets are left out, though they are in the store.", l.Before, l.Topic, l.Partition, l.Records)

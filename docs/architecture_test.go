@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/wadilog/wadi/catalog"
 )
 
 // rowsOf returns the cells of the tables in the section of ARCHITECTURE.md
@@ -156,6 +158,16 @@ func hasTest(t *testing.T, pkg, test string) bool {
 		}
 		return strings.Contains(string(text), "\nfunc "+test+"(")
 	})
+}
+
+// TestFeatureLevels wants a row for each level, which an upgrade goes by.
+func TestFeatureLevels(t *testing.T) {
+	text := readFile(t, "docs/OPERATIONS.md")
+	for level := range catalog.FeatureLevel {
+		if row := fmt.Sprintf("\n| %d | ", level+1); !strings.Contains(text, row) {
+			t.Errorf("OPERATIONS.md has no row for feature level %d", level+1)
+		}
+	}
 }
 
 // TestLimitsExist finds limits that the source no longer has under the name.

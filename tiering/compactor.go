@@ -41,6 +41,8 @@ type Compactor struct {
 	// Owned by Run: objects found damaged, whose extents are left alone.
 	damaged map[catalog.ObjectID]struct{}
 	sized   time.Time // when the backlog was looked at last
+
+	toldLevel bool // that the feature level is too low
 }
 
 // NewCompactor returns a Compactor; nothing happens before Run.
@@ -79,8 +81,15 @@ func (c *Compactor) Run(ctx context.Context) error {
 // together do not all ask for the same.
 func (c *Compactor) round(ctx context.Context) error {
 	view, err := c.recent(ctx)
-	if err != nil || view.CompactionAllowed() != nil {
+	if err != nil {
 		return err
+	}
+	if err := view.CompactionAllowed(); err != nil {
+		if !c.toldLevel {
+			c.toldLevel = true
+			c.logger.Warn("nothing is compacted yet", "error", err)
+		}
+		return nil
 	}
 	topics := view.Topics("", "", math.MaxInt)
 	if time.Since(c.sized) >= backlogPause {

@@ -244,7 +244,9 @@ func (l *lane) settle(ctx context.Context, c *commit) error {
 			l.landed = c.upto
 		case errors.As(err, &order) && order.Last >= c.upto:
 			// It had been committed before, and so may those after it have been;
-			// what came of it is not known here.
+			// what came of it is not known here. One after it that was refused
+			// since this one was missing is sent again.
+			l.landed = c.upto
 			l.unknown(c, err)
 			l.settled(c.segment)
 			return nil
